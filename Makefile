@@ -1,0 +1,48 @@
+# Milepost: every command that CI and the README use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check schemas bench lock
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Install Milepost and its exact dependencies into .venv
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Milepost needs Python 3.11 or newer; '$(PYTHON)' is" \
+		     "$$($(PYTHON) -V 2>&1 || echo missing). Point PYTHON at a newer one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV) (about a minute the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## Run the main job for real on an ephemeral stack
+	@$(BIN)/milepost demo
+
+up: setup ## Run the whole of Milepost on this machine until Ctrl-C
+	@$(BIN)/milepost up
+
+test: setup ## Run the tests on a real Kafka and a real Postgres
+	@$(BIN)/pytest
+
+check: setup ## Lint, formatting, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+schemas: setup ## Regenerate schemas/published from the contract in code
+	@$(BIN)/python -m milepost.schemas.publish schemas/published
+
+bench: setup ## Measure folding from a backlog and latency at a low rate
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## Resolve the dependencies again into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+		--generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock
