@@ -1,0 +1,221 @@
+"""Value objects shared by events, notifications and the API, with every bound of the contract.
+
+A value outside these bounds never enters a projection: the record that carries it is quarantined
+and the offending field is named. The bounds exist so that everything accepted here can be stored in
+Postgres (no NUL, no lone surrogates, numbers within bigint or finite) and sent on in one record.
+"""
+
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, Strict
+from pydantic import StringConstraints as Constraints
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+MAX_RESOURCES: Final = 1_000
+MAX_LOG_LINES: Final = 200
+MAX_LABELS: Final = 64
+MAX_JSON_DEPTH: Final = 32
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+BIGINT: Final = 2**63
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+TENANT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+WORD_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,63}$"
+UUID_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+class State(StrEnum):
+    """Where an execution is. The last three are terminal and sealed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+class Category(StrEnum):
+    """What a caller may do about a failure."""
+
+    RETRIABLE = "retriable"
+    NON_RETRIABLE = "non_retriable"
+    REQUIRES_MANUAL_INTERVENTION = "requires_manual_intervention"
+
+
+class Origin(StrEnum):
+    """Whose side a failure comes from."""
+
+    TENANT = "tenant"
+    PROVIDER = "provider"
+    PLATFORM = "platform"
+
+
+class Level(StrEnum):
+    """Severity of a log line."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _bounded(value: Any, limit: int, path: str, depth: int) -> None:
+    if depth > MAX_JSON_DEPTH:
+        raise PydanticCustomError(
+            "json_depth", "{path}: nested deeper than {limit} levels",
+            {"path": path, "limit": MAX_JSON_DEPTH},
+        )  # fmt: skip
+    match value:
+        case str():
+            if "\0" in value:
+                raise PydanticCustomError("nul", "{path}: contains a NUL character", {"path": path})
+        case bool() | None:
+            pass
+        case int():
+            if not -limit <= value < limit:
+                raise PydanticCustomError(
+                    "integer_range", "{path}: integer outside the contract's range", {"path": path}
+                )
+        case float():
+            if not math.isfinite(value):
+                raise PydanticCustomError("finite", "{path}: number is not finite", {"path": path})
+        case dict():
+            for name, item in value.items():
+                _bounded(name, limit, f"{path}.{name!a}", depth)
+                _bounded(item, limit, f"{path}.{name}", depth + 1)
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _bounded(item, limit, f"{path}[{index}]", depth + 1)
+        case _:
+            raise PydanticCustomError(
+                "json_type", "{path}: {type} is not a JSON value",
+                {"path": path, "type": type(value).__name__},
+            )  # fmt: skip
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what Postgres cannot store: NUL, integers beyond bigint, numbers that are not finite."""
+    if value:
+        _bounded(value, BIGINT, "$", 0)
+    return value
+
+
+def _interoperable(value: dict[str, Any]) -> dict[str, Any]:
+    """As `_storable`, and within the integers that every JSON implementation agrees on.
+
+    Parameters enter the execution id through RFC 8785, which is defined for these numbers only.
+    """
+    if value:
+        _bounded(value, MAX_SAFE_INTEGER, "$", 0)
+    return value
+
+
+def _no_nul(maximum: int, minimum: int = 0) -> Constraints:
+    return Constraints(min_length=minimum, max_length=maximum, pattern=r"^[^\x00]*$")
+
+
+Tenant = Annotated[str, Constraints(pattern=TENANT_PATTERN)]
+Word = Annotated[str, Constraints(pattern=WORD_PATTERN)]
+ExecutionId = Annotated[str, Constraints(pattern=UUID_PATTERN)]
+IdempotencyKey = Annotated[str, _no_nul(255, 1)]
+Name = Annotated[str, _no_nul(255, 1)]
+Reference = Annotated[str, _no_nul(2_048, 1)]
+Text = Annotated[str, _no_nul(8_192)]
+Digest = Annotated[str, Constraints(pattern=r"^[0-9a-f]{64}$")]
+Code = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$")]
+LabelName = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
+Labels = Annotated[dict[LabelName, Annotated[str, _no_nul(255)]], Field(max_length=MAX_LABELS)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+Parameters = Annotated[dict[str, Any], AfterValidator(_interoperable)]
+# Strict: a number would be guessed to be seconds or milliseconds.
+Timestamp = Annotated[AwareDatetime, Strict(), Ge(EARLIEST), Lt(LATEST)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=BIGINT)]
+
+# What we build must be spelt right (forbid); what arrives may carry more than this version knows,
+# so the binding validates with extra="ignore" and the raw record keeps the rest.
+CONTRACT: Final = ConfigDict(extra="forbid", frozen=True)
+
+RELEASED: Final = "released"
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Resource:
+    """Something a provider made, changed or released: an ECS task, a pod, a process, a folder.
+
+    `kind` and `id` name it within (`provider`, `region`); `provider` defaults to the execution's.
+    `status` is a lower-case word of the provider's; `released` says that it is gone.
+    """
+
+    kind: Word
+    id: Reference
+    provider: Word | None = None
+    region: Name | None = None
+    status: Word | None = None
+    attributes: JsonObject | None = None
+
+
+class LogLine(BaseModel):
+    """One line of a provider's log."""
+
+    model_config = CONTRACT
+    message: Text
+    level: Level = Level.INFO
+    stream: Word | None = None
+    occurred_at: Timestamp | None = None
+
+
+class Progress(BaseModel):
+    """How far an execution is: `percent` of 0 to 100, `step` of `steps`, a message for people."""
+
+    model_config = CONTRACT
+    percent: Percent | None = None
+    message: Text | None = None
+    step: Count | None = None
+    steps: Count | None = None
+
+
+class Failure(BaseModel):
+    """Why an execution failed, and what to do about it.
+
+    `provider_code` is the provider's own code; `last_lines` are the last lines of its log.
+    """
+
+    model_config = CONTRACT
+    code: Code
+    message: Text
+    category: Category = Category.NON_RETRIABLE
+    origin: Origin = Origin.PROVIDER
+    provider_code: Name | None = None
+    details: JsonObject | None = None
+    last_lines: Annotated[tuple[Text, ...], Field(max_length=MAX_LOG_LINES)] | None = None
+
+
+class Links(BaseModel):
+    """How an execution relates to others (by execution id) and to its workflow."""
+
+    model_config = CONTRACT
+    supersedes: ExecutionId | None = None
+    rollback_of: ExecutionId | None = None
+    retry_of: ExecutionId | None = None
+    parent: ExecutionId | None = None
+    workflow_id: Name | None = None
+
+
+class Expectations(BaseModel):
+    """Seconds between signs of life, and of the whole execution, after which something is wrong."""
+
+    model_config = CONTRACT
+    heartbeat_seconds: Seconds | None = None
+    duration_seconds: Seconds | None = None
