@@ -129,6 +129,9 @@ Word = Annotated[str, Constraints(pattern=WORD_PATTERN)]
 ExecutionId = Annotated[str, Constraints(pattern=UUID_PATTERN)]
 IdempotencyKey = Annotated[str, _no_nul(255, 1)]
 Name = Annotated[str, _no_nul(255, 1)]
+# Part of a btree key together with the tenant: bounded so that it always fits (2,704 bytes).
+ResourceId = Annotated[str, _no_nul(512, 1)]
+Region = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Reference = Annotated[str, _no_nul(2_048, 1)]
 Text = Annotated[str, _no_nul(8_192)]
 Digest = Annotated[str, Constraints(pattern=r"^[0-9a-f]{64}$")]
@@ -159,9 +162,9 @@ class Resource:
     """
 
     kind: Word
-    id: Reference
+    id: ResourceId
     provider: Word | None = None
-    region: Name | None = None
+    region: Region | None = None
     status: Word | None = None
     attributes: JsonObject | None = None
 

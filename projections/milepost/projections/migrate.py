@@ -1,0 +1,47 @@
+"""Brings a database to the schema of this version; safe to run from several processes at once."""
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from pogo_core.util import migrate as pogo
+from pogo_core.util.sql import ensure_pogo_sync
+
+MIGRATIONS: Final = Path(str(resources.files("milepost.projections") / "migrations"))
+# One number for all of Milepost's migrators ('mile' in ASCII).
+_LOCK: Final = 0x6D696C65
+_MONTHS_AHEAD: Final = 2
+
+
+async def migrate(dsn: str) -> None:
+    """Apply the migrations that are missing, then make the partitions of the coming months.
+
+    Raises asyncpg.PostgresError or OSError when the database cannot be reached or refuses.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        # A session lock: a migration may need to run outside a transaction.
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await ensure_pogo_sync(connection)
+        await pogo.apply(connection, MIGRATIONS, schema_name="public")
+        await make_partitions(connection, datetime.now(UTC))
+    finally:
+        await connection.close()
+
+
+async def make_partitions(connection: asyncpg.Connection, now: datetime) -> None:
+    """Create `event_log`'s partitions for the month of `now` and the two after it."""
+    for ahead in range(_MONTHS_AHEAD + 1):
+        first, after = _month(now, ahead), _month(now, ahead + 1)
+        # Identifiers and bounds cannot be parameters; both come from a datetime.
+        await connection.execute(
+            f"CREATE TABLE IF NOT EXISTS event_log_{first:%Y_%m} PARTITION OF event_log"
+            f" FOR VALUES FROM ('{first:%Y-%m-%d}+00') TO ('{after:%Y-%m-%d}+00')"
+        )
+
+
+def _month(now: datetime, ahead: int) -> datetime:
+    years, month = divmod(now.month - 1 + ahead, 12)
+    return datetime(now.year + years, month + 1, 1, tzinfo=UTC)

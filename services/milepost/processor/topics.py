@@ -1,0 +1,93 @@
+"""Makes the broker's topics agree with the ones declared in the contract, and checks that they do."""
+
+from typing import Final, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from milepost.schemas.topics import Topic, Topics
+
+EMBEDDED_PARTITIONS: Final = 4
+PARTITIONS: Final = 12
+
+
+class Applied(NamedTuple):
+    """What `apply` did to one topic: created, changed or unchanged."""
+
+    name: str
+    outcome: str
+
+
+class TopicsDiffer(Exception):
+    """Topics are missing or configured otherwise than the contract says."""
+
+
+async def apply(
+    bootstrap_servers: str, topics: Topics, *, partitions: int, replication: int = 1
+) -> list[Applied]:
+    """Create the topics that are missing and set the configuration of the others.
+
+    `partitions` counts for new topics only: more partitions would move keys of running executions.
+    Raises aiokafka.errors.KafkaError when the broker is away or refuses.
+    """
+    async with AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+        existing = set(await admin.list_topics())
+        applied = []
+        for topic in topics.declared():
+            if topic.name not in existing:
+                outcome = await _create(admin, topic, partitions, replication)
+            elif await _differences(admin, topic):
+                resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, topic.config())
+                await admin.alter_configs([resource])
+                outcome = "changed"
+            else:
+                outcome = "unchanged"
+            applied.append(Applied(topic.name, outcome))
+        return applied
+
+
+async def verify(bootstrap_servers: str, topics: Topics) -> None:
+    """Raise TopicsDiffer, naming every difference, unless the topics are as declared."""
+    async with AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+        existing = set(await admin.list_topics())
+        problems = []
+        for topic in topics.declared():
+            if topic.name not in existing:
+                problems.append(f"{topic.name} does not exist")
+                continue
+            problems += [
+                f"{topic.name} has {name}={found}, not {wanted}"
+                for name, (found, wanted) in (await _differences(admin, topic)).items()
+            ]
+    if problems:
+        raise TopicsDiffer("; ".join(problems) + ". Run: milepost topics apply")
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, topic: Topic, partitions: int, replication: int
+) -> str:
+    new = NewTopic(topic.name, partitions, replication, topic_configs=topic.config())
+    try:
+        response = await admin.create_topics([new])
+    except TopicAlreadyExistsError:  # somebody was faster
+        return "unchanged"
+    for _, code, *message in response.topic_errors:
+        if code and code != TopicAlreadyExistsError.errno:
+            raise for_code(code)(f"{topic.name}: {message[0] if message else 'refused'}")
+    return "created"
+
+
+async def _differences(admin: AIOKafkaAdminClient, topic: Topic) -> dict[str, tuple[str, str]]:
+    """Setting -> (found, wanted)."""
+    [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name)])
+    [(code, message, _, _, entries)] = answer.resources
+    if code:
+        raise for_code(code)(f"{topic.name}: {message}")
+    found = {entry[0]: entry[1] for entry in entries}
+    wanted = topic.config()
+    return {
+        name: (str(found.get(name)), value)
+        for name, value in wanted.items()
+        if found.get(name) != value
+    }
