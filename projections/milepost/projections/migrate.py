@@ -1,5 +1,6 @@
 """Brings a database to the schema of this version; safe to run from several processes at once."""
 
+import logging
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ MIGRATIONS: Final = Path(str(resources.files("milepost.projections") / "migratio
 # One number for all of Milepost's migrators ('mile' in ASCII).
 _LOCK: Final = 0x6D696C65
 _MONTHS_AHEAD: Final = 2
+_logger: Final = logging.getLogger(__name__)
 
 
 async def migrate(dsn: str) -> None:
@@ -25,7 +27,7 @@ async def migrate(dsn: str) -> None:
         # A session lock: a migration may need to run outside a transaction.
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await ensure_pogo_sync(connection)
-        await pogo.apply(connection, MIGRATIONS, schema_name="public")
+        await pogo.apply(connection, MIGRATIONS, schema_name="public", logger=_logger)
         await make_partitions(connection, datetime.now(UTC))
     finally:
         await connection.close()
