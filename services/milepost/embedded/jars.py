@@ -1,0 +1,148 @@
+"""The jars of Apache Kafka: which ones (`jars.lock`), and how they come into the cache.
+
+`jars.lock` has one line per jar, ``group:artifact:version sha256``, in class path order. It was
+written by ``python -m milepost.embedded.jars`` through jgo's pure-Python Maven resolver, so a
+first start neither reads 60 POMs nor trusts what it is sent, and needs no Maven and no Java.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from milepost.embedded.process import EmbeddedError, Progress
+
+KAFKA_VERSION = "4.3.1"
+_ROOTS = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+    # The binding for Kafka's log. Log4j 2, the usual one, costs some 0.3 s of start.
+    "org.slf4j:slf4j-simple:1.7.36",
+)
+_LOCK = Path(__file__).with_name("jars.lock")
+_PARALLEL = 6
+_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One jar by its Maven coordinate and the SHA-256 of its bytes, in hex."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    def path(self, repository: Path) -> Path:
+        """Where it lies in a local Maven repository."""
+        return (
+            repository.joinpath(*self.group.split("."), self.artifact, self.version)
+            / f"{self.artifact}-{self.version}.jar"
+        )
+
+
+def locked_jars() -> list[Jar]:
+    """The jars of `jars.lock`, in class path order."""
+    jars = []
+    for line in _LOCK.read_text().splitlines():
+        coordinate, sha256 = line.split()
+        jars.append(Jar(*coordinate.split(":"), sha256))
+    return jars
+
+
+def lock_id() -> str:
+    """Twelve hex digits that change with `jars.lock`."""
+    return hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+
+
+async def fetch(repository: Path, progress: Progress) -> None:
+    """Bring every locked jar into `repository`, fetching what is missing or not whole.
+
+    The caller holds the cache's lock. Raises EmbeddedError when a jar cannot be had.
+    """
+    jars = locked_jars()
+    done = 0
+    limit = asyncio.Semaphore(_PARALLEL)
+
+    async def fetch_one(jar: Jar) -> None:
+        nonlocal done
+        async with limit:
+            await asyncio.to_thread(_fetch, jar, repository)
+        done += 1
+        progress(f"fetching Kafka jars: {done} of {len(jars)}")
+
+    progress(f"fetching Kafka {KAFKA_VERSION}: {len(jars)} jars, 42 MB, once")
+    try:
+        async with asyncio.TaskGroup() as group:
+            for jar in jars:
+                group.create_task(fetch_one(jar))
+    except* EmbeddedError as errors:
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+def _fetch(jar: Jar, repository: Path) -> None:
+    path = jar.path(repository)
+    for _ in range(2):
+        # What a broken transfer or a crash left is found by its hash and fetched again.
+        if path.exists():
+            if hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256:
+                return
+            path.unlink()
+        try:
+            _download(jar, repository)
+        except Exception as error:  # jgo lets requests' errors through and raises its own
+            raise EmbeddedError(
+                f"cannot fetch Kafka's jar {jar.artifact}-{jar.version} from the Maven "
+                f"repository: {_reason(error)}. The first start needs the network (a proxy goes "
+                "in HTTPS_PROXY, a private certificate in REQUESTS_CA_BUNDLE); or copy the folder "
+                f"{repository} from a machine where Milepost has run, or point Milepost at a "
+                "Kafka of yours with MILEPOST_KAFKA_BOOTSTRAP_SERVERS."
+            ) from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != jar.sha256:
+        raise EmbeddedError(
+            f"the Maven repository sent a {jar.artifact}-{jar.version}.jar that is not the one "
+            f"Milepost was tested with (another SHA-256). It lies in {path}; not used."
+        )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    for known in ("CERTIFICATE_VERIFY_FAILED", "Name or service not known", "Connection refused"):
+        if known in text:
+            return known.replace("_", " ").lower()
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def _download(jar: Jar, repository: Path) -> None:
+    # Only a first start pays for this import.
+    from jgo.maven import MavenContext, PythonResolver
+
+    context = MavenContext(PythonResolver(), repo_cache=repository, timeout=_TIMEOUT_S)
+    context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+
+
+def lock() -> str:
+    """Resolve Kafka's dependencies and return the text of a new `jars.lock`."""
+    from jgo.maven import MavenContext, PythonResolver
+
+    with tempfile.TemporaryDirectory() as folder:
+        context = MavenContext(PythonResolver(), repo_cache=Path(folder), timeout=_TIMEOUT_S)
+        roots, rest = context.resolver.resolve([context.create_dependency(root) for root in _ROOTS])
+        lines = []
+        for dependency in [*roots, *rest]:
+            sha256 = hashlib.sha256(dependency.artifact.resolve().read_bytes()).hexdigest()
+            lines.append(
+                f"{dependency.groupId}:{dependency.artifactId}:{dependency.version} {sha256}\n"
+            )
+        return "".join(lines)
+
+
+if __name__ == "__main__":
+    _LOCK.write_text(lock())
+    sys.stdout.write(f"wrote {_LOCK}\n")
