@@ -15,6 +15,7 @@ Postgres for a clean shutdown, and survives Postgres's change of user. The child
 guardian's standard error, which is the log file. Exit status: the child's, or 128 + signal.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -63,7 +64,8 @@ def main() -> int:
         group=user[1],
         extra_groups=None if user[0] is None else [],
         umask=0o077,
-        preexec_fn=if_the_guardian_is_killed if sys.platform == "linux" else None,
+        # Safe: the guardian has one thread.
+        preexec_fn=if_the_guardian_is_killed if sys.platform == "linux" else None,  # noqa: PLW1509
     )
     print(child.pid, flush=True)
 
@@ -85,10 +87,8 @@ def main() -> int:
     if child.poll() is None:
         child.kill()
     status = child.wait()
-    try:  # what the child left in its own process group
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)  # what the child left in its own process group
     return status if status >= 0 else 128 - status
 
 

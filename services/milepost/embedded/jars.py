@@ -49,7 +49,8 @@ def locked_jars() -> list[Jar]:
     jars = []
     for line in _LOCK.read_text().splitlines():
         coordinate, sha256 = line.split()
-        jars.append(Jar(*coordinate.split(":"), sha256))
+        group, artifact, version = coordinate.split(":")
+        jars.append(Jar(group, artifact, version, sha256))
     return jars
 
 
@@ -79,11 +80,8 @@ async def fetch(repository: Path, progress: Progress) -> None:
         async with asyncio.TaskGroup() as group:
             for jar in jars:
                 group.create_task(fetch_one(jar))
-    except* EmbeddedError as errors:
-        first: BaseException = errors
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _fetch(jar: Jar, repository: Path) -> None:
@@ -96,7 +94,7 @@ def _fetch(jar: Jar, repository: Path) -> None:
             path.unlink()
         try:
             _download(jar, repository)
-        except Exception as error:  # jgo lets requests' errors through and raises its own
+        except Exception as error:  # noqa: BLE001 - requests' errors, and jgo's own RuntimeError
             raise EmbeddedError(
                 f"cannot fetch Kafka's jar {jar.artifact}-{jar.version} from the Maven "
                 f"repository: {_reason(error)}. The first start needs the network (a proxy goes "

@@ -29,6 +29,7 @@ from milepost.embedded.process import (
     make_folder,
     run,
     silent,
+    wait_until,
 )
 
 _MEBIBYTE = 1024 * 1024
@@ -71,6 +72,7 @@ _JVM = (
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
     "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",  # Kafka's use of it is no news to the reader
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config.AbstractConfig=warn",
@@ -185,7 +187,7 @@ async def _prepared(folder: Path, progress: Progress) -> _Shared:
     shared = _Shared(folder)
     if shared.complete:
         return shared
-    make_folder(folder)
+    make_folder(folder, "Set MILEPOST_CACHE to a folder that this user may write in.")
     with await hold_folder(folder, f"the cache of Kafka jars {folder}", progress, timeout_s=600.0):
         if shared.complete:
             return shared
@@ -234,11 +236,10 @@ async def _record_archive(shared: _Shared, scratch: Path, checkpoint: Path) -> N
     log_file = scratch / "record.log"
     child = await Child.spawn(command, log_file)
     try:
-        async with asyncio.timeout(60):
-            while child.returncode is None and "Kafka Server started" not in log_file.read_text():
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        pass
+        await wait_until(
+            lambda: child.returncode is not None or "Kafka Server started" in log_file.read_text(),
+            timeout_s=60,
+        )
     finally:
         await asyncio.shield(child.stop())
     if archive.exists():

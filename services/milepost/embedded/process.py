@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import psutil
 
@@ -33,6 +33,7 @@ _KEEP_LOG_BYTES = 16 * 1024 * 1024
 # moment it was found free and the moment the server binds it, or while a killed server is down.
 _FREE_PORTS = range(15_000, 32_000)
 _PORT_TRIES = 3
+_HOLD_TIMEOUT_S = 20.0  # longer than any service's way to its SIGKILL
 
 
 class EmbeddedError(Exception):
@@ -76,7 +77,7 @@ class Child:
             "user": command.user,
             "stop": [(int(number), seconds) for number, seconds in command.stop],
         }
-        with log_file.open("ab") as log:
+        with _open_log(log_file) as log:
             guardian = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
@@ -274,7 +275,22 @@ class _PortLostError(EmbeddedError):
     """Another process took the port between the check and the bind."""
 
 
-def make_folder(folder: Path) -> None:
+async def wait_until(holds: Callable[[], bool], timeout_s: float) -> bool:
+    """Look every 20 ms whether `holds`; False when it did not within `timeout_s`.
+
+    For conditions that other processes bring about and nothing announces.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+def make_folder(
+    folder: Path, remedy: str = "Give Milepost a folder that this user may write in."
+) -> None:
     """Create `folder` with its parents; EmbeddedError when it cannot be created or written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -283,8 +299,7 @@ def make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise EmbeddedError(
-            f"cannot write in the folder {folder}: {error.strerror}. "
-            "Give Milepost a folder that this user may write in."
+            f"cannot write in the folder {folder}: {error.strerror}. {remedy}"
         ) from None
 
 
@@ -348,14 +363,16 @@ class Hold:
         os.close(self._fd)
 
 
-async def hold_folder(folder: Path, what: str, progress: Progress, timeout_s: float = 20.0) -> Hold:
-    """Lock `folder` between processes, waiting up to `timeout_s` for another to let go.
+async def hold_folder(
+    folder: Path, what: str, progress: Progress, timeout_s: float | None = None
+) -> Hold:
+    """Lock `folder` between processes, waiting up to `timeout_s` (default 20) for another to let go.
 
     The wait covers a predecessor that is still shutting down after its parent crashed.
     Raises EmbeddedError naming `what` is in use.
     """
     fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + (timeout_s or _HOLD_TIMEOUT_S)
     waiting = False
     try:
         while True:
@@ -365,7 +382,8 @@ async def hold_folder(folder: Path, what: str, progress: Progress, timeout_s: fl
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise EmbeddedError(
-                        f"{what} is in use by another Milepost. Stop that one, or choose another folder."
+                        f"{what} is in use by another Milepost. Stop that one, "
+                        "or choose another folder."
                     ) from None
             if not waiting:
                 progress(f"waiting for another Milepost to let go of {what}")
@@ -392,6 +410,11 @@ def _end_leftovers(process_name: str, data: Path) -> None:
                 process.kill()
                 victims.append(process)
     psutil.wait_procs(victims, timeout=10)
+
+
+def _open_log(log_file: Path) -> BinaryIO:
+    # For its owner only: statements show in it.
+    return open(os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def _rotate(log_file: Path) -> None:
