@@ -32,6 +32,7 @@ CREATE TABLE event_log (
     execution_id uuid,
     ordinal bigint,
     type text COLLATE "C",
+    source text COLLATE "C",
     event_id text COLLATE "C",
     occurred_at timestamptz,
     disposition text COLLATE "C" NOT NULL,

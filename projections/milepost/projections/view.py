@@ -1,0 +1,152 @@
+"""What people and consumers see of an execution: `milepost.schemas.notifications.Execution`.
+
+Made from the stored body alone, so that the API, the completion topics and the webhooks say the same.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from milepost.schemas.values import EARLIEST, RELEASED, State
+
+_PROGRESS: Final = ("percent", "message", "step", "steps")
+_STATES: Final = tuple(State)
+# Microseconds between two of an event's three times from which on a clock must be wrong.
+SKEW: Final = 300_000_000
+
+
+def rfc3339(microseconds: int | None) -> str | None:
+    """Microseconds since 1970 as RFC 3339 text in UTC."""
+    if microseconds is None:
+        return None
+    return _moment(microseconds).isoformat().replace("+00:00", "Z")
+
+
+def _moment(microseconds: int) -> datetime:
+    return EARLIEST + timedelta(microseconds=microseconds)
+
+
+def render(body: dict[str, Any]) -> dict[str, Any]:
+    """The view of a stored body (see `body.fields`); JSON-ready, absent facts are null or empty."""
+    facts: dict[str, Any] = {name: fact[1] for name, fact in body["facts"].items()}
+    request = facts.get("request") or {}
+    provider = request.get("provider")
+    state, transitions = body["state"], body["transitions"]
+    requested_at = _occurred(transitions.get(State.PENDING))
+    started_at = _occurred(transitions.get(State.RUNNING))
+    ended_at = _occurred(transitions.get(state)) if state in _STATES[2:] else None
+    outcome = facts.get("outcome") or {}
+    progress = {name: facts[name] for name in _PROGRESS if name in facts}
+    return {
+        "execution_id": body["execution_id"],
+        "tenant": body["tenant"],
+        "state": state,
+        "version": body["version"],
+        "requested": bool(request),
+        "operation": request.get("operation"),
+        "provider": provider,
+        "idempotency_key": request.get("idempotency_key"),
+        "parameters": facts.get("parameters"),
+        "parameters_digest": request.get("parameters_digest"),
+        "labels": facts.get("labels") or {},
+        "links": request.get("links") or {},
+        "expectations": facts.get("expectations") or {},
+        "requested_by": facts.get("requested_by"),
+        "command_event_id": body["command_event_id"],
+        "progress": progress or None,
+        "log_link": facts.get("log_link"),
+        "details": facts.get("details"),
+        "resources": [_resource(stored, provider) for stored in body["resources"]],
+        "resources_omitted": 0,
+        "outputs": outcome.get("outputs"),
+        "failure": outcome.get("failure"),
+        "cancellation_requested": _cancellation(body["cancellation"]),
+        "cancellation": _cancellation(
+            body["facts"]["outcome"] if state == State.CANCELLED else None
+        ),
+        "conflicts": [_conflict(stored) for stored in body["conflicts"]],
+        "transitions": _transitions(body),
+        "requested_at": rfc3339(requested_at),
+        "started_at": rfc3339(started_at),
+        "ended_at": rfc3339(ended_at),
+        "duration_seconds": _duration(requested_at, started_at, ended_at),
+        "first_recorded_at": rfc3339(body["first_recorded"]),
+        "recorded_at": rfc3339(body["recorded"]),
+    }
+
+
+def _occurred(transition: Any) -> int | None:
+    return None if transition is None or transition[0] else int(transition[1][0])
+
+
+def _duration(requested: int | None, started: int | None, ended: int | None) -> float | None:
+    known = [moment for moment in (requested, started) if moment is not None]
+    if ended is None or not known:
+        return None
+    # Clocks of different publishers: never less than nothing.
+    return max(0, ended - min(known)) / 1e6
+
+
+def _transitions(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """In the order of the states; pending is there even before its `requested` has come."""
+    told = body["transitions"]
+    views = [_transition(state, told[state]) for state in _STATES if state in told]
+    if State.PENDING not in told:
+        unknown = dict.fromkeys(
+            ("occurred_at", "reported_at", "event_id", "source", "partition", "offset")
+        )
+        recorded = rfc3339(body["first_recorded"])
+        views.insert(
+            0, {"state": State.PENDING, "recorded_at": recorded, "inferred": True, **unknown}
+        )
+        views[0]["skewed"] = False
+    return views
+
+
+def _transition(state: str, stored: Any) -> dict[str, Any]:
+    inferred, key, reported, recorded, partition, offset = stored
+    times = (key[0], reported, recorded)
+    return {
+        "state": state,
+        "occurred_at": None if inferred else rfc3339(key[0]),
+        "reported_at": rfc3339(reported),
+        "recorded_at": rfc3339(recorded),
+        "inferred": inferred,
+        "skewed": max(times) - min(times) > SKEW,
+        "event_id": key[3],
+        "source": key[2],
+        "partition": partition,
+        "offset": offset,
+    }
+
+
+def _resource(stored: Any, provider: str | None) -> dict[str, Any]:
+    kind, id_, own_provider, region, facts = stored
+    status = facts["status"][1] if "status" in facts else None
+    return {
+        "kind": kind,
+        "id": id_,
+        "provider": own_provider or provider,
+        "region": region or None,
+        "status": status,
+        "released": status == RELEASED,
+        "attributes": facts["attributes"][1] if "attributes" in facts else None,
+        "occurred_at": rfc3339(facts["seen"][0][0]),
+    }
+
+
+def _cancellation(stored: Any) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    key, value = stored
+    return {**value, "occurred_at": rfc3339(key[0])}
+
+
+def _conflict(stored: Any) -> dict[str, Any]:
+    type_, reason, key = stored
+    return {
+        "type": type_,
+        "reason": reason,
+        "event_id": key[3],
+        "source": key[2],
+        "occurred_at": rfc3339(key[0]),
+    }
