@@ -1,0 +1,337 @@
+"""What the API reads, and its ledger of requests: one function a statement of `sql/`.
+
+Every function works on the connection it is given, which decides what is visible (row-level security
+by `milepost.tenant`). All raise asyncpg.PostgresError, OSError or TimeoutError where the database does.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from milepost.projections.outgoing import unpack_headers
+from milepost.projections.statements import statement
+from milepost.schemas.binding import Encoded, Event, Headers, decode, microseconds
+from milepost.schemas.events import Progressed
+from milepost.schemas.values import TERMINAL, LogLine
+
+# asyncpg-stubs makes both generic in the record class.
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+
+READ: Final = (
+    "execution",
+    "lag",
+    "versions",
+    "execution_events",
+    "execution_logs",
+    "executions_oldest_first",
+    "executions_newest_first",
+    "tenant_summary",
+    "tenant_resources",
+    "resources_by_id",
+    "request",
+    "request_insert",
+    "request_published",
+    "requests_unpublished",
+)
+
+
+class PartitionLag(NamedTuple):
+    """How many records the fold of one partition had not folded, and when that was measured.
+
+    Both are None until a processor has reported the end of the partition.
+    """
+
+    partition: int
+    behind: int | None
+    measured_at: datetime | None
+
+
+class HeldExecution(NamedTuple):
+    """One row of `executions`, its body still JSON text (see `milepost.projections.body`)."""
+
+    tenant: str
+    state: str
+    version: int
+    body: str
+    lag: tuple[PartitionLag, ...]
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing moves this state any more."""
+        return self.state in TERMINAL
+
+
+class Standing(NamedTuple):
+    """Where an execution stands."""
+
+    execution_id: str
+    tenant: str
+    state: str
+    version: int
+
+
+class Request(NamedTuple):
+    """A row of the ledger: what the API accepted, and whether the broker has it."""
+
+    tenant: str
+    execution_id: str
+    fingerprint: str
+    record: Encoded
+    created_at: datetime
+    published_at: datetime | None
+
+
+class LoggedEvent(NamedTuple):
+    """What became of one raw record of an execution."""
+
+    ordinal: int
+    topic: str
+    partition: int
+    offset: int
+    type: str
+    source: str
+    event_id: str
+    disposition: str
+    reason: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+class LoggedLine(NamedTuple):
+    """One log line: which (from 0) of the lines of the event whose record has this ordinal."""
+
+    ordinal: int
+    number: int
+    event: Event
+    line: LogLine
+
+
+class ListedExecution(NamedTuple):
+    """One row of a tenant's list, its body still JSON text."""
+
+    execution_id: str
+    first_recorded_at: datetime
+    body: str
+
+
+class Summary(NamedTuple):
+    """A tenant's executions by state, and the last one to succeed and to fail."""
+
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    last_success_at: datetime | None
+    last_success: UUID | None
+    last_failure_at: datetime | None
+    last_failure: UUID | None
+
+
+class ReportedResource(NamedTuple):
+    """One resource as one execution reports it; `provider` is the execution's unless it named one.
+
+    `own_provider` and `region` are empty where the report has none: they are part of the key.
+    """
+
+    own_provider: str
+    region: str
+    kind: str
+    id: str
+    execution_id: UUID
+    tenant: str
+    provider: str | None
+    status: str | None
+    released: bool
+    attributes: dict[str, Any] | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+# (provider, region, kind, id, execution id) and (tenant, provider, region, execution id)
+TenantResourceKey = tuple[str, str, str, str, UUID]
+ResourceByIdKey = tuple[str, str, str, UUID]
+
+
+async def verify(connection: Connection) -> None:
+    """Raise asyncpg.PostgresError unless every statement fits the schema, e.g. before a migration."""
+    for name in READ:
+        await connection.prepare(statement(name))
+
+
+async def execution(
+    connection: Connection, execution_id: str, tenant: str | None, topic: str
+) -> HeldExecution | None:
+    """What the fold holds of an execution; without a tenant, the one whose request is known."""
+    row = await connection.fetchrow(statement("execution"), execution_id, tenant, topic)
+    if row is None:
+        return None
+    tenant_, state, version, body, *lags = row
+    return HeldExecution(tenant_, state, version, body, _lag(*lags))
+
+
+async def lag(connection: Connection, topic: str) -> tuple[PartitionLag, ...]:
+    """How far the fold of each partition of `topic` is behind."""
+    row = await connection.fetchrow(statement("lag"), topic)
+    return _lag(*row) if row else ()
+
+
+def _lag(
+    partitions: list[int] | None, behind: list[int] | None, measured: list[datetime] | None
+) -> tuple[PartitionLag, ...]:
+    # Without rows array_agg gives null.
+    return tuple(map(PartitionLag, partitions or (), behind or (), measured or ()))
+
+
+async def versions(connection: Connection, execution_ids: Sequence[str]) -> list[Standing]:
+    """Where these executions stand, of several tenants first the one whose request is known."""
+    rows = await connection.fetch(statement("versions"), execution_ids)
+    return [Standing(str(row[0]), *row[1:]) for row in rows]
+
+
+async def execution_events(
+    connection: Connection, execution_id: str, tenant: str, after: int, limit: int
+) -> list[LoggedEvent]:
+    """The records of an execution with an ordinal above `after`, in the order of folding."""
+    rows = await connection.fetch(statement("execution_events"), execution_id, tenant, after, limit)
+    return [LoggedEvent(*row) for row in rows]
+
+
+async def execution_logs(
+    connection: Connection, execution_id: str, tenant: str, after: tuple[int, int], limit: int
+) -> list[LoggedLine]:
+    """At most `limit` log lines after the line (ordinal, number), in the order of folding."""
+    # One record more than lines: those up to `after` in the first record do not count.
+    rows = await connection.fetch(
+        statement("execution_logs"), execution_id, tenant, after[0], limit + after[1] + 1
+    )
+    lines = [
+        LoggedLine(row["ordinal"], number, event, line)
+        for row in rows
+        if isinstance(event := decode(_Stored(row)), Event) and isinstance(event.data, Progressed)
+        for number, line in enumerate(event.data.log_lines or ())
+        if (row["ordinal"], number) > after
+    ]
+    return lines[:limit]
+
+
+async def executions(
+    connection: Connection,
+    tenant: str,
+    *,
+    newest_first: bool,
+    after: tuple[datetime, UUID],
+    limit: int,
+    state: str | None,
+    operation: str | None,
+    provider: str | None,
+) -> list[ListedExecution]:
+    """A tenant's executions beyond the key (first recorded time, id) of the last one seen."""
+    name = "executions_newest_first" if newest_first else "executions_oldest_first"
+    rows = await connection.fetch(
+        statement(name), tenant, *after, limit, state, operation, provider
+    )
+    return [ListedExecution(str(row[0]), *row[1:]) for row in rows]
+
+
+async def tenant_summary(connection: Connection, tenant: str) -> Summary:
+    """A tenant's counts; all zero where nothing is known of it."""
+    [row] = await connection.fetch(statement("tenant_summary"), tenant)
+    return Summary(*row)
+
+
+async def tenant_resources(
+    connection: Connection,
+    tenant: str,
+    *,
+    after: TenantResourceKey,
+    limit: int,
+    kind: str | None,
+    released: bool | None,
+) -> list[ReportedResource]:
+    """What a tenant's executions report of resources, beyond the key of the last one seen."""
+    rows = await connection.fetch(
+        statement("tenant_resources"), tenant, *after, limit, kind, released
+    )
+    return [_resource(row) for row in rows]
+
+
+async def resources_by_id(
+    connection: Connection, kind: str, resource_id: str, *, after: ResourceByIdKey, limit: int
+) -> list[ReportedResource]:
+    """Which executions report this resource, beyond the key of the last one seen."""
+    rows = await connection.fetch(statement("resources_by_id"), kind, resource_id, *after, limit)
+    return [_resource(row) for row in rows]
+
+
+def _resource(row: asyncpg.Record) -> ReportedResource:
+    resource = ReportedResource(*row)
+    if row["attributes"] is None:
+        return resource
+    return resource._replace(attributes=orjson.loads(row["attributes"]))
+
+
+async def note_request(
+    connection: Connection,
+    *,
+    tenant: str,
+    execution_id: str,
+    fingerprint: str,
+    event_id: str,
+    headers: bytes,
+    value: bytes,
+) -> bool:
+    """Note a request before it is published; False where the execution has one already."""
+    created_at = await connection.fetchval(
+        statement("request_insert"), tenant, execution_id, fingerprint, event_id, headers, value
+    )
+    return created_at is not None
+
+
+async def request(connection: Connection, execution_id: str, tenant: str | None) -> Request | None:
+    """The request that the API accepted for this execution."""
+    row = await connection.fetchrow(statement("request"), execution_id, tenant)
+    return _request(row) if row else None
+
+
+async def requests_unpublished(
+    connection: Connection, older_than: timedelta, limit: int
+) -> list[Request]:
+    """Requests that nobody has published, locked until the transaction ends, oldest first."""
+    rows = await connection.fetch(statement("requests_unpublished"), older_than, limit)
+    return [_request(row) for row in rows]
+
+
+async def mark_published(connection: Connection, published: Sequence[Request]) -> None:
+    """Note that the broker has these requests."""
+    await connection.execute(
+        statement("request_published"),
+        [sent.execution_id for sent in published],
+        [sent.tenant for sent in published],
+    )
+
+
+def _request(row: asyncpg.Record) -> Request:
+    tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
+    sent = [(name, text or b"") for name, text in unpack_headers(headers)]
+    record = Encoded(str(execution_id).encode(), value, sent)
+    return Request(tenant, str(execution_id), fingerprint, record, created_at, published_at)
+
+
+class _Stored:
+    """A row of `event_log` as the record that it was."""
+
+    def __init__(self, row: asyncpg.Record) -> None:
+        self.topic: str = row["topic"]
+        self.partition: int = row["partition"]
+        self.offset: int = row["offset"]
+        self.timestamp = microseconds(row["recorded_at"]) // 1_000
+        self.key: bytes | None = row["key"]
+        self.value: bytes | None = row["value"]
+        self.headers: Headers = unpack_headers(row["headers"])

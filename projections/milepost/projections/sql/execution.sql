@@ -1,0 +1,16 @@
+-- The execution that an id names, and how far the fold of each partition is behind its log.
+-- $1 execution id, $2 tenant or null, $3 topic of the events
+SELECT held.tenant, held.state, held.version, held.body, lag.partitions, lag.behind, lag.measured_at
+FROM executions AS held
+CROSS JOIN (
+    SELECT
+        array_agg(partition) AS partitions,
+        array_agg(greatest(end_offset - next_offset, 0)) AS behind,
+        array_agg(end_offset_at) AS measured_at
+    FROM positions
+    WHERE topic = $3
+) AS lag
+WHERE held.execution_id = $1 AND ($2::text IS NULL OR held.tenant = $2)
+-- Any publisher can report under an id; only its true tenant's request gives an operation.
+ORDER BY held.operation IS NULL, held.first_recorded_at, held.tenant
+LIMIT 1

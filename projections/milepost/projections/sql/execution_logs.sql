@@ -1,0 +1,18 @@
+-- The raw records that bring log lines, each event once: enough of them for one page of lines.
+-- $1 execution id, $2 tenant, $3 ordinal of the record in which the page begins, $4 lines
+WITH first AS (
+    -- At least once means that some come again; their lines count where they came first.
+    SELECT DISTINCT ON (source, event_id) ordinal, log_lines
+    FROM event_log
+    WHERE execution_id = $1 AND tenant = $2 AND log_lines > 0
+    ORDER BY source, event_id, ordinal
+),
+page AS (
+    SELECT ordinal, sum(log_lines) OVER (ORDER BY ordinal) - log_lines AS lines_before
+    FROM (SELECT * FROM first WHERE ordinal >= $3 ORDER BY ordinal LIMIT $4) AS ahead
+)
+SELECT ordinal, topic, partition, "offset", recorded_at, key, headers, value
+FROM event_log
+JOIN page USING (ordinal)
+WHERE execution_id = $1 AND tenant = $2 AND lines_before < $4
+ORDER BY ordinal
