@@ -22,14 +22,16 @@ Headers = Sequence[tuple[str, bytes | None]]
 Key = tuple[int, int, str, str]
 
 BINARY: Final = b"application/json"
-STRUCTURED: Final = b"application/cloudevents"
+STRUCTURED: Final = b"application/cloudevents+json"
 REQUIRED: Final = ("ce_id", "ce_source", "ce_type", "ce_time", "ce_subject", "ce_tenantid")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _END: Final = (LATEST - EARLIEST) // _MICROSECOND
 _BY_TYPE: Final = {name.encode(): data for name, data in EVENTS.items()}
 _is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 _is_tenant: Final = re.compile(TENANT_PATTERN).fullmatch
-_is_attribute: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,512}").fullmatch
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
+_is_attribute: Final = re.compile(f"[^{_CONTROL}]{{1,512}}").fullmatch
+_hide_control: Final = re.compile(f"[{_CONTROL}]").sub
 _is_sequence: Final = re.compile(r"[0-9]{1,19}").fullmatch
 _is_traceparent: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
@@ -91,7 +93,12 @@ class Rejection(NamedTuple):
 class _Invalid(Exception):
     def __init__(self, reason: str, field: str, message: str) -> None:
         super().__init__(message)
-        self.rejection = Rejection(reason, field, message)
+        # Both may repeat what the record says, at any length, and are stored and sent on as headers.
+        self.rejection = Rejection(reason, _shown(field), _shown(message))
+
+
+def _shown(text: str) -> str:
+    return _hide_control("\N{REPLACEMENT CHARACTER}", text[:512])
 
 
 def microseconds(moment: datetime) -> int:
@@ -120,11 +127,13 @@ def _decode(record: Record) -> Event:
     if len(headers) != len(record.headers):
         _refuse_repeated(record.headers)
     content_type = headers.get("content-type") or BINARY
-    if content_type.startswith(STRUCTURED):
-        headers, value = _structured(value)
-    elif not content_type.startswith(BINARY):
-        expected = "expected application/json or application/cloudevents+json"
-        raise _Invalid("content_type", "content-type", expected)
+    if content_type != BINARY:
+        media_type = content_type.partition(b";")[0].strip().lower()
+        if media_type == STRUCTURED:
+            headers, value = _structured(value)
+        elif media_type != BINARY:
+            expected = "expected application/json or application/cloudevents+json"
+            raise _Invalid("content_type", "content-type", expected)
     return _event(record, headers, value)
 
 
@@ -186,12 +195,14 @@ def _structured(value: bytes) -> tuple[dict[str, bytes | None], bytes]:
     return {f"ce_{name}": _attribute(name, item) for name, item in envelope.items()}, data
 
 
-def _attribute(name: str, value: Any) -> bytes:
-    if isinstance(value, bool | int | str):
-        try:
+def _attribute(name: str, value: Any) -> bytes | None:
+    match value:
+        case None:  # CloudEvents JSON format 2.2: null means unset
+            return None
+        case bool():
+            return b"true" if value else b"false"
+        case str() | int():
             return str(value).encode()
-        except UnicodeEncodeError:
-            pass
     raise _Invalid("invalid", name, f"the CloudEvents attribute {name!r} must be text")
 
 
@@ -292,9 +303,11 @@ def encode(
 
     Raises ValueError, naming the attribute, for what `decode` would reject.
     """
-    subject = execution_id.encode()
+    subject = _utf8(execution_id)
+    if reported.tzinfo is None:
+        raise ValueError("time: must have an offset")
     attributes = {
-        "id": event_id or str(uuid4()),
+        "id": str(uuid4()) if event_id is None else event_id,
         "source": source,
         "type": data.type,
         "time": reported.astimezone(UTC).isoformat().replace("+00:00", "Z"),
@@ -306,12 +319,16 @@ def encode(
     if traceparent is not None:
         attributes["traceparent"] = traceparent
     value = data.model_dump_json(exclude_none=True).encode()
-    headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+    headers = [(f"ce_{name}", _utf8(text)) for name, text in attributes.items()]
     headers += [("ce_specversion", b"1.0"), ("content-type", BINARY)]
     outcome = decode(_Draft(key=subject, value=value, headers=headers))
     if isinstance(outcome, Rejection):
         raise ValueError(f"{outcome.field}: {outcome.message}")
     return Encoded(subject, value, headers)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")  # `decode` names the attribute that is not UTF-8
 
 
 class _Draft(NamedTuple):

@@ -27,8 +27,9 @@ from milepost.schemas.values import (
     Word,
 )
 
-Resources = Annotated[tuple[Resource, ...], Field(max_length=MAX_RESOURCES)]
-LogLines = Annotated[tuple[LogLine, ...], Field(max_length=MAX_LOG_LINES)]
+# Fail fast: one error is enough to refuse a record, and to list 300,000 takes seconds.
+Resources = Annotated[tuple[Resource, ...], Field(max_length=MAX_RESOURCES, fail_fast=True)]
+LogLines = Annotated[tuple[LogLine, ...], Field(max_length=MAX_LOG_LINES, fail_fast=True)]
 
 
 class EventData(BaseModel):

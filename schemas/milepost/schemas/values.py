@@ -6,22 +6,36 @@ Postgres (no NUL, no lone surrogates, numbers within bigint or finite) and sent 
 """
 
 import math
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Lt
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, Strict
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+)
 from pydantic import StringConstraints as Constraints
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 MAX_RESOURCES: Final = 1_000
 MAX_LOG_LINES: Final = 200
 MAX_LABELS: Final = 64
 MAX_JSON_DEPTH: Final = 32
-MAX_SAFE_INTEGER: Final = 2**53 - 1
 BIGINT: Final = 2**63
+_BIGINTS: Final = range(-BIGINT, BIGINT)
+_SAFE_INTEGERS: Final = range(-(2**53) + 1, 2**53)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -69,55 +83,89 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-def _bounded(value: Any, limit: int, path: str, depth: int) -> None:
+class _Outside(Exception):
+    """A value outside the bounds; `path` grows from the innermost name outwards."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule, self.message, self.path = rule, message, ""
+
+
+def _bounded(value: Any, integers: range, depth: int = 0) -> None:
     if depth > MAX_JSON_DEPTH:
-        raise PydanticCustomError(
-            "json_depth", "{path}: nested deeper than {limit} levels",
-            {"path": path, "limit": MAX_JSON_DEPTH},
-        )  # fmt: skip
+        raise _Outside("json_depth", f"nested deeper than {MAX_JSON_DEPTH} levels")
     match value:
         case str():
             if "\0" in value:
-                raise PydanticCustomError("nul", "{path}: contains a NUL character", {"path": path})
+                raise _Outside("nul", "contains a NUL character")
+            if not value.isascii() and _SURROGATE.search(value):
+                raise _Outside("surrogate", "contains a lone surrogate")
         case bool() | None:
             pass
         case int():
-            if not -limit <= value < limit:
-                raise PydanticCustomError(
-                    "integer_range", "{path}: integer outside the contract's range", {"path": path}
-                )
+            if int(value) not in integers:
+                raise _Outside("integer_range", "integer outside the contract's range")
         case float():
             if not math.isfinite(value):
-                raise PydanticCustomError("finite", "{path}: number is not finite", {"path": path})
+                raise _Outside("finite", "number is not finite")
         case dict():
             for name, item in value.items():
-                _bounded(name, limit, f"{path}.{name!a}", depth)
-                _bounded(item, limit, f"{path}.{name}", depth + 1)
+                # Most values are fine: their path is put together only where one is not.
+                try:
+                    if not isinstance(name, str):
+                        raise _Outside("json_name", "the name is not text")
+                    _bounded(name, integers)
+                    _bounded(item, integers, depth + 1)
+                except _Outside as outside:
+                    outside.path = f".{name}{outside.path}"
+                    raise
         case list() | tuple():
             for index, item in enumerate(value):
-                _bounded(item, limit, f"{path}[{index}]", depth + 1)
+                try:
+                    _bounded(item, integers, depth + 1)
+                except _Outside as outside:
+                    outside.path = f"[{index}]{outside.path}"
+                    raise
         case _:
-            raise PydanticCustomError(
-                "json_type", "{path}: {type} is not a JSON value",
-                {"path": path, "type": type(value).__name__},
-            )  # fmt: skip
+            raise _Outside("json_type", f"{type(value).__name__} is not a JSON value")
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what Postgres cannot store: NUL, integers beyond bigint, numbers that are not finite."""
-    if value:
-        _bounded(value, BIGINT, "$", 0)
-    return value
+def _within(integers: range) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            _bounded(value, integers)
+        except _Outside as outside:
+            path = f"${outside.path}".encode("ascii", "backslashreplace").decode()
+            context = {"path": path, "problem": outside.message}
+            raise PydanticCustomError(outside.rule, "{path}: {problem}", context) from None
+        return value
+
+    return check
 
 
-def _interoperable(value: dict[str, Any]) -> dict[str, Any]:
-    """As `_storable`, and within the integers that every JSON implementation agrees on.
+class _Rfc3339:
+    """Times are text on the wire. A number, quoted or not, would be guessed to be seconds or milliseconds."""
 
-    Parameters enter the execution id through RFC 8785, which is defined for these numbers only.
-    """
-    if value:
-        _bounded(value, MAX_SAFE_INTEGER, "$", 0)
-    return value
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        text = core_schema.custom_error_schema(
+            core_schema.str_schema(strict=True, pattern="^[0-9]{4}-"),
+            custom_error_type="rfc3339",
+            custom_error_message="Input should be text, an RFC 3339 date and time with an offset",
+        )
+        aware = handler(source)
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.chain_schema([text, aware]),
+            python_schema=core_schema.chain_schema(
+                [core_schema.is_instance_schema(datetime), aware]
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "format": "date-time"}
 
 
 def _no_nul(maximum: int, minimum: int = 0) -> Constraints:
@@ -138,13 +186,15 @@ Digest = Annotated[str, Constraints(pattern=r"^[0-9a-f]{64}$")]
 Code = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$")]
 LabelName = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
 Labels = Annotated[dict[LabelName, Annotated[str, _no_nul(255)]], Field(max_length=MAX_LABELS)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
-Parameters = Annotated[dict[str, Any], AfterValidator(_interoperable)]
-# Strict: a number would be guessed to be seconds or milliseconds.
-Timestamp = Annotated[AwareDatetime, Strict(), Ge(EARLIEST), Lt(LATEST)]
-Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
-Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, lt=BIGINT)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_within(_BIGINTS))]
+# Parameters enter the execution id through RFC 8785, which knows only the integers that every JSON
+# implementation agrees on.
+Parameters = Annotated[dict[str, Any], AfterValidator(_within(_SAFE_INTEGERS))]
+Timestamp = Annotated[AwareDatetime, Ge(EARLIEST), Lt(LATEST), _Rfc3339()]
+# Strict: "40" and true are no numbers.
+Seconds = Annotated[float, Strict(), Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Percent = Annotated[float, Strict(), Field(ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Strict(), Field(ge=0, lt=BIGINT)]
 
 # What we build must be spelt right (forbid); what arrives may carry more than this version knows,
 # so the binding validates with extra="ignore" and the raw record keeps the rest.
@@ -202,7 +252,9 @@ class Failure(BaseModel):
     origin: Origin = Origin.PROVIDER
     provider_code: Name | None = None
     details: JsonObject | None = None
-    last_lines: Annotated[tuple[Text, ...], Field(max_length=MAX_LOG_LINES)] | None = None
+    last_lines: (
+        Annotated[tuple[Text, ...], Field(max_length=MAX_LOG_LINES, fail_fast=True)] | None
+    ) = None
 
 
 class Links(BaseModel):
