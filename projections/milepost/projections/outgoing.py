@@ -7,18 +7,15 @@ import orjson
 
 from milepost.projections.body import fields
 from milepost.projections.execution import Emit, Execution
-from milepost.projections.view import render, rfc3339
+from milepost.projections.view import moment, render, to_json
 from milepost.schemas.binding import Event, Headers, Record, Rejection
 from milepost.schemas.identifiers import outgoing_id
 from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARANTINE_TYPE
 from milepost.schemas.topics import MAX_EVENT_BYTES, Topics
 from milepost.schemas.values import State
 
-SOURCE: Final = "/milepost"
-_COMMAND_FACTS: Final = (
-    "execution_id", "tenant", "operation", "provider", "idempotency_key", "parameters",
-    "parameters_digest", "labels", "links", "expectations",
-)  # fmt: skip
+SOURCE: Final = b"/milepost"
+_REQUEST_FACTS: Final = ("operation", "provider", "idempotency_key", "parameters_digest")
 
 
 class Outgoing(NamedTuple):
@@ -78,7 +75,7 @@ def quarantined(record: Record, rejection: Rejection, topics: Topics) -> Outgoin
         "milepost-field": rejection.field,
         "milepost-message": rejection.message,
         "milepost-origin": origin,
-        "milepost-recorded-at": rfc3339(record.timestamp * 1_000) or "",
+        "milepost-recorded-at": str(moment(record.timestamp * 1_000)),
     }
     # "replace": a reason may quote what could not be decoded.
     headers = [
@@ -92,48 +89,54 @@ def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
     view = render(fields(execution))
     state = State(execution.state)
     id_ = outgoing_id(execution.tenant, execution.execution_id, state, execution.version)
-    value = orjson.dumps({"id": id_, **view})
+    value = to_json({"id": id_, **view})
     if len(value) > MAX_EVENT_BYTES:
-        value = orjson.dumps({"id": id_, **_shortened(view, len(value) - MAX_EVENT_BYTES)})
-    headers = _headers(id_, COMPLETION_TYPE.format(state=state.value), execution, event)
-    return Outgoing(topics.completions(state), execution.execution_id.encode(), headers, value)
+        value = to_json({"id": id_, **_shortened(view, len(value) - MAX_EVENT_BYTES)})
+    headers = _headers(id_, COMPLETION_TYPE.format(state=state.value), event)
+    return Outgoing(topics.completions(state), event.execution_id.encode(), headers, value)
 
 
 def _shortened(view: dict[str, Any], excess: int) -> dict[str, Any]:
     """Leave out the last resources until the notification fits; the API has them all."""
     resources = list(view["resources"])
     while resources and excess > 0:
-        excess -= len(orjson.dumps(resources.pop())) + 1
+        excess -= len(to_json(resources.pop())) + 1
     omitted = len(view["resources"]) - len(resources)
     return {**view, "resources": resources, "resources_omitted": omitted}
 
 
 def _command(what: Emit, execution: Execution, event: Event, topics: Topics) -> Outgoing:
-    view = render(fields(execution))
+    request = execution.fact("request") or {}
     id_ = outgoing_id(execution.tenant, execution.execution_id, what, execution.version)
-    command = {"id": id_, "command": what.value, "event_id": event.id}
-    command |= {name: view[name] for name in _COMMAND_FACTS}
+    command = {
+        "id": id_,
+        "command": what,
+        "event_id": event.id,
+        "execution_id": execution.execution_id,
+        "tenant": execution.tenant,
+        **{name: request.get(name) for name in _REQUEST_FACTS},
+        "links": request.get("links") or {},
+        "parameters": execution.fact("parameters"),
+        "labels": execution.fact("labels") or {},
+        "expectations": execution.fact("expectations") or {},
+    }
     if what is Emit.CANCEL and execution.cancellation is not None:
         command |= execution.cancellation.value
-    headers = _headers(id_, COMMAND_TYPE.format(command=what.value), execution, event)
-    return Outgoing(
-        topics.commands, execution.execution_id.encode(), headers, orjson.dumps(command)
-    )
+    headers = _headers(id_, COMMAND_TYPE.format(command=what.value), event)
+    return Outgoing(topics.commands, event.execution_id.encode(), headers, to_json(command))
 
 
-def _headers(
-    id_: str, type_: str, execution: Execution, event: Event
-) -> list[tuple[str, bytes | None]]:
-    attributes = {
-        "ce_specversion": "1.0",
-        "ce_id": id_,
-        "ce_source": SOURCE,
-        "ce_type": type_,
-        "ce_time": rfc3339(event.recorded) or "",
-        "ce_subject": execution.execution_id,
-        "ce_tenantid": execution.tenant,
-        "content-type": "application/json",
-    }
+def _headers(id_: str, type_: str, event: Event) -> list[tuple[str, bytes | None]]:
+    headers: list[tuple[str, bytes | None]] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id_.encode()),
+        ("ce_source", SOURCE),
+        ("ce_type", type_.encode()),
+        ("ce_time", str(moment(event.recorded)).replace(" ", "T").encode()),
+        ("ce_subject", event.execution_id.encode()),
+        ("ce_tenantid", event.tenant.encode()),
+        ("content-type", b"application/json"),
+    ]
     if event.traceparent:
-        attributes["ce_traceparent"] = event.traceparent
-    return [(name, text.encode()) for name, text in attributes.items()]
+        headers.append(("ce_traceparent", event.traceparent.encode()))
+    return headers

@@ -6,6 +6,8 @@ Made from the stored body alone, so that the API, the completion topics and the 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import orjson
+
 from milepost.schemas.values import EARLIEST, RELEASED, State
 
 _PROGRESS: Final = ("percent", "message", "step", "steps")
@@ -14,19 +16,18 @@ _STATES: Final = tuple(State)
 SKEW: Final = 300_000_000
 
 
-def rfc3339(microseconds: int | None) -> str | None:
-    """Microseconds since 1970 as RFC 3339 text in UTC."""
-    if microseconds is None:
-        return None
-    return _moment(microseconds).isoformat().replace("+00:00", "Z")
+def moment(microseconds: int | None) -> datetime | None:
+    """The aware datetime (UTC) of microseconds since 1970."""
+    return None if microseconds is None else EARLIEST + timedelta(0, 0, microseconds)
 
 
-def _moment(microseconds: int) -> datetime:
-    return EARLIEST + timedelta(microseconds=microseconds)
+def to_json(value: Any) -> bytes:
+    """JSON with every datetime as RFC 3339 text ending in Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
 
 
 def render(body: dict[str, Any]) -> dict[str, Any]:
-    """The view of a stored body (see `body.fields`); JSON-ready, absent facts are null or empty."""
+    """The view of a stored body (see `body.fields`); times are aware datetimes, absent facts None or empty."""
     facts: dict[str, Any] = {name: fact[1] for name, fact in body["facts"].items()}
     request = facts.get("request") or {}
     provider = request.get("provider")
@@ -65,12 +66,12 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
         ),
         "conflicts": [_conflict(stored) for stored in body["conflicts"]],
         "transitions": _transitions(body),
-        "requested_at": rfc3339(requested_at),
-        "started_at": rfc3339(started_at),
-        "ended_at": rfc3339(ended_at),
+        "requested_at": moment(requested_at),
+        "started_at": moment(started_at),
+        "ended_at": moment(ended_at),
         "duration_seconds": _duration(requested_at, started_at, ended_at),
-        "first_recorded_at": rfc3339(body["first_recorded"]),
-        "recorded_at": rfc3339(body["recorded"]),
+        "first_recorded_at": moment(body["first_recorded"]),
+        "recorded_at": moment(body["recorded"]),
     }
 
 
@@ -94,7 +95,7 @@ def _transitions(body: dict[str, Any]) -> list[dict[str, Any]]:
         unknown = dict.fromkeys(
             ("occurred_at", "reported_at", "event_id", "source", "partition", "offset")
         )
-        recorded = rfc3339(body["first_recorded"])
+        recorded = moment(body["first_recorded"])
         views.insert(
             0, {"state": State.PENDING, "recorded_at": recorded, "inferred": True, **unknown}
         )
@@ -107,9 +108,9 @@ def _transition(state: str, stored: Any) -> dict[str, Any]:
     times = (key[0], reported, recorded)
     return {
         "state": state,
-        "occurred_at": None if inferred else rfc3339(key[0]),
-        "reported_at": rfc3339(reported),
-        "recorded_at": rfc3339(recorded),
+        "occurred_at": None if inferred else moment(key[0]),
+        "reported_at": moment(reported),
+        "recorded_at": moment(recorded),
         "inferred": inferred,
         "skewed": max(times) - min(times) > SKEW,
         "event_id": key[3],
@@ -130,7 +131,7 @@ def _resource(stored: Any, provider: str | None) -> dict[str, Any]:
         "status": status,
         "released": status == RELEASED,
         "attributes": facts["attributes"][1] if "attributes" in facts else None,
-        "occurred_at": rfc3339(facts["seen"][0][0]),
+        "occurred_at": moment(facts["seen"][0][0]),
     }
 
 
@@ -138,7 +139,7 @@ def _cancellation(stored: Any) -> dict[str, Any] | None:
     if stored is None:
         return None
     key, value = stored
-    return {**value, "occurred_at": rfc3339(key[0])}
+    return {**value, "occurred_at": moment(key[0])}
 
 
 def _conflict(stored: Any) -> dict[str, Any]:
@@ -148,5 +149,5 @@ def _conflict(stored: Any) -> dict[str, Any]:
         "reason": reason,
         "event_id": key[3],
         "source": key[2],
-        "occurred_at": rfc3339(key[0]),
+        "occurred_at": moment(key[0]),
     }
