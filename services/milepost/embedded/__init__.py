@@ -18,7 +18,7 @@ Files, under the `data` folder of each:
 | `server.properties` as generated at the last start | `password` of the user `postgres`, mode 0600 |
 | `data/` the log segments | `pgdata/` the cluster |
 
-The first start on a machine fetches 46 jars (42 MB, progress is reported) into the user's cache
+The first start on a machine fetches 46 jars (44 MB, progress is reported) into the user's cache
 folder (`MILEPOST_CACHE` moves it) and prepares a Java archive there. Later starts use no network.
 """
 

@@ -27,6 +27,7 @@ import time
 
 _PARENT_POLL_S = 1.0  # should a forked sibling hold the pipe open, the parent's id tells
 _PR_SET_PDEATHSIG = 1
+_CANNOT_EXECUTE = 127
 
 
 def main() -> int:
@@ -53,20 +54,24 @@ def main() -> int:
         # Best effort, Linux only: runs after the change of user, which would clear it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, first_signal)
 
-    child = subprocess.Popen(
-        spec["argv"],
-        cwd=spec["cwd"],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        stderr=sys.stderr.fileno(),
-        start_new_session=True,
-        user=user[0],
-        group=user[1],
-        extra_groups=None if user[0] is None else [],
-        umask=0o077,
-        # Safe: the guardian has one thread.
-        preexec_fn=if_the_guardian_is_killed if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
+    try:
+        child = subprocess.Popen(
+            spec["argv"],
+            cwd=spec["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            stderr=sys.stderr.fileno(),
+            start_new_session=True,
+            user=user[0],
+            group=user[1],
+            extra_groups=None if user[0] is None else [],
+            umask=0o077,
+            # Safe: the guardian has one thread.
+            preexec_fn=if_the_guardian_is_killed if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+    except OSError as error:
+        print(f"cannot execute {spec['argv'][0]}: {error}", file=sys.stderr)
+        return _CANNOT_EXECUTE
     print(child.pid, flush=True)
 
     while child.poll() is None and not asked_to_stop and os.getppid() == parent:

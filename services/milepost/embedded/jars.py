@@ -1,7 +1,7 @@
 """The jars of Apache Kafka: which ones (`jars.lock`), and how they come into the cache.
 
 `jars.lock` has one line per jar, ``group:artifact:version sha256``, in class path order. It was
-written by ``python -m milepost.embedded.jars`` through jgo's pure-Python Maven resolver, so a
+written by ``python -m milepost.embedded.lock`` through jgo's pure-Python Maven resolver, so a
 first start neither reads 60 POMs nor trusts what it is sent, and needs no Maven and no Java.
 """
 
@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from milepost.embedded.process import EmbeddedError, Progress
 
 KAFKA_VERSION = "4.3.1"
-_ROOTS = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    # The binding for Kafka's log. Log4j 2, the usual one, costs some 0.3 s of start.
-    "org.slf4j:slf4j-simple:1.7.36",
-)
-_LOCK = Path(__file__).with_name("jars.lock")
+LOCK = Path(__file__).with_name("jars.lock")
 _PARALLEL = 6
-_TIMEOUT_S = 20
+TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Jar:
 def locked_jars() -> list[Jar]:
     """The jars of `jars.lock`, in class path order."""
     jars = []
-    for line in _LOCK.read_text().splitlines():
+    for line in LOCK.read_text().splitlines():
         coordinate, sha256 = line.split()
         group, artifact, version = coordinate.split(":")
         jars.append(Jar(group, artifact, version, sha256))
@@ -56,7 +49,7 @@ def locked_jars() -> list[Jar]:
 
 def lock_id() -> str:
     """Twelve hex digits that change with `jars.lock`."""
-    return hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
 
 
 async def fetch(repository: Path, progress: Progress) -> None:
@@ -75,7 +68,7 @@ async def fetch(repository: Path, progress: Progress) -> None:
         done += 1
         progress(f"fetching Kafka jars: {done} of {len(jars)}")
 
-    progress(f"fetching Kafka {KAFKA_VERSION}: {len(jars)} jars, 42 MB, once")
+    progress(f"fetching Kafka {KAFKA_VERSION}: {len(jars)} jars, 44 MB, once")
     try:
         async with asyncio.TaskGroup() as group:
             for jar in jars:
@@ -121,26 +114,5 @@ def _download(jar: Jar, repository: Path) -> None:
     # Only a first start pays for this import.
     from jgo.maven import MavenContext, PythonResolver
 
-    context = MavenContext(PythonResolver(), repo_cache=repository, timeout=_TIMEOUT_S)
+    context = MavenContext(PythonResolver(), repo_cache=repository, timeout=TIMEOUT_S)
     context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
-
-
-def lock() -> str:
-    """Resolve Kafka's dependencies and return the text of a new `jars.lock`."""
-    from jgo.maven import MavenContext, PythonResolver
-
-    with tempfile.TemporaryDirectory() as folder:
-        context = MavenContext(PythonResolver(), repo_cache=Path(folder), timeout=_TIMEOUT_S)
-        roots, rest = context.resolver.resolve([context.create_dependency(root) for root in _ROOTS])
-        lines = []
-        for dependency in [*roots, *rest]:
-            sha256 = hashlib.sha256(dependency.artifact.resolve().read_bytes()).hexdigest()
-            lines.append(
-                f"{dependency.groupId}:{dependency.artifactId}:{dependency.version} {sha256}\n"
-            )
-        return "".join(lines)
-
-
-if __name__ == "__main__":
-    _LOCK.write_text(lock())
-    sys.stdout.write(f"wrote {_LOCK}\n")

@@ -90,6 +90,12 @@ class EmbeddedPostgres(Service):
             user = _system_user()
             self._open_way(self._pgdata)
             self._open_way(binaries)
+            if not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
+                raise EmbeddedError(
+                    f"the files of Postgres in {binaries.parent} are closed to the system user "
+                    f"{_SYSTEM_USER}, as which it runs when root starts it (they were installed "
+                    f"under a strict umask): chmod -R o+rX {binaries.parent}"
+                )
         if not self._pgdata.exists():
             await self._initialise(binaries, user)
         settings = self._settings | {"port": str(self.port)}
