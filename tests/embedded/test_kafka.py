@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from milepost.embedded import EmbeddedError, EmbeddedKafka, jars, process
+from milepost.embedded import EmbeddedError, EmbeddedKafka, claims, jars
 from milepost.embedded.kafka import default_cache
 
 TOPIC = "facts"
@@ -79,7 +79,7 @@ async def test_answers_and_keeps_its_data_over_stop_and_kill(kafka: EmbeddedKafk
 async def test_a_second_broker_in_the_same_folder_is_refused(
     kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_HOLD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(claims, "_HOLD_TIMEOUT_S", 0.1)
     with pytest.raises(EmbeddedError, match=f"{kafka.data} is in use by another Milepost"):
         await EmbeddedKafka(kafka.data).start()
 

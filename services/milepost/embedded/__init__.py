@@ -22,8 +22,8 @@ The first start on a machine fetches 46 jars (44 MB, progress is reported) into 
 folder (`MILEPOST_CACHE` moves it) and prepares a Java archive there. Later starts use no network.
 """
 
+from milepost.embedded.errors import EmbeddedError, Progress
 from milepost.embedded.kafka import EmbeddedKafka
 from milepost.embedded.postgres import EmbeddedPostgres
-from milepost.embedded.process import EmbeddedError, Progress
 
 __all__ = ["EmbeddedError", "EmbeddedKafka", "EmbeddedPostgres", "Progress"]

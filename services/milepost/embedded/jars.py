@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from milepost.embedded.process import EmbeddedError, Progress
+from milepost.embedded.errors import EmbeddedError, Progress
 
 KAFKA_VERSION = "4.3.1"
 LOCK = Path(__file__).with_name("jars.lock")

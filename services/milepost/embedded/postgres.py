@@ -19,7 +19,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from milepost.embedded.process import HOST, Command, EmbeddedError, Progress, Service, run, silent
+from milepost.embedded.claims import HOST
+from milepost.embedded.errors import EmbeddedError, Progress, silent
+from milepost.embedded.process import Command, run
+from milepost.embedded.service import Service
 
 if sys.platform != "win32":
     import pwd
