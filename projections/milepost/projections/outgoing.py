@@ -87,13 +87,13 @@ def quarantined(record: Record, rejection: Rejection, topics: Topics) -> Outgoin
 
 def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
     view = render(fields(execution))
-    state = State(execution.state)
-    id_ = outgoing_id(execution.tenant, execution.execution_id, state, execution.version)
+    id_ = outgoing_id(execution.tenant, execution.execution_id, execution.state, execution.version)
     value = to_json({"id": id_, **view})
     if len(value) > MAX_EVENT_BYTES:
         value = to_json({"id": id_, **_shortened(view, len(value) - MAX_EVENT_BYTES)})
-    headers = _headers(id_, COMPLETION_TYPE.format(state=state.value), event)
-    return Outgoing(topics.completions(state), event.execution_id.encode(), headers, value)
+    headers = _headers(id_, COMPLETION_TYPE.format(state=execution.state), event)
+    topic = topics.completions(State(execution.state))
+    return Outgoing(topic, event.execution_id.encode(), headers, value)
 
 
 def _shortened(view: dict[str, Any], excess: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _headers(id_: str, type_: str, event: Event) -> list[tuple[str, bytes | None
         ("ce_id", id_.encode()),
         ("ce_source", SOURCE),
         ("ce_type", type_.encode()),
-        ("ce_time", str(moment(event.recorded)).replace(" ", "T").encode()),
+        ("ce_time", to_json(moment(event.recorded))[1:-1]),
         ("ce_subject", event.execution_id.encode()),
         ("ce_tenantid", event.tenant.encode()),
         ("content-type", b"application/json"),

@@ -14,7 +14,7 @@ import orjson
 
 from milepost.projections.outgoing import unpack_headers
 from milepost.projections.statements import statement
-from milepost.schemas.binding import Encoded, Event, Headers, decode, microseconds
+from milepost.schemas.binding import Event, Headers, decode, microseconds
 from milepost.schemas.events import Progressed
 from milepost.schemas.values import TERMINAL, LogLine
 
@@ -77,12 +77,15 @@ class Standing(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A row of the ledger: what the API accepted, and whether the broker has it."""
+    """A row of the ledger: the `requested` event that the API accepted, and when the broker had it.
+
+    The event has no place in the log yet (partition and offset are -1).
+    """
 
     tenant: str
     execution_id: str
     fingerprint: str
-    record: Encoded
+    event: Event
     created_at: datetime
     published_at: datetime | None
 
@@ -214,7 +217,7 @@ async def execution_logs(
     lines = [
         LoggedLine(row["ordinal"], number, event, line)
         for row in rows
-        if isinstance(event := decode(_Stored(row)), Event) and isinstance(event.data, Progressed)
+        if isinstance(event := decode(_Raw(*row[1:])), Event) and isinstance(event.data, Progressed)
         for number, line in enumerate(event.data.log_lines or ())
         if (row["ordinal"], number) > after
     ]
@@ -319,19 +322,29 @@ async def mark_published(connection: Connection, published: Sequence[Request]) -
 
 def _request(row: asyncpg.Record) -> Request:
     tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
-    sent = [(name, text or b"") for name, text in unpack_headers(headers)]
-    record = Encoded(str(execution_id).encode(), value, sent)
-    return Request(tenant, str(execution_id), fingerprint, record, created_at, published_at)
+    key = str(execution_id).encode()
+    event = decode(_Raw("", -1, -1, created_at, key, headers, value))
+    assert isinstance(event, Event), event
+    return Request(tenant, str(execution_id), fingerprint, event, created_at, published_at)
 
 
-class _Stored:
-    """A row of `event_log` as the record that it was."""
+class _Raw:
+    """A record as stored: `headers` packed, the time a datetime."""
 
-    def __init__(self, row: asyncpg.Record) -> None:
-        self.topic: str = row["topic"]
-        self.partition: int = row["partition"]
-        self.offset: int = row["offset"]
-        self.timestamp = microseconds(row["recorded_at"]) // 1_000
-        self.key: bytes | None = row["key"]
-        self.value: bytes | None = row["value"]
-        self.headers: Headers = unpack_headers(row["headers"])
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        recorded_at: datetime,
+        key: bytes | None,
+        headers: bytes,
+        value: bytes | None,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.timestamp = microseconds(recorded_at) // 1_000
+        self.key = key
+        self.headers: Headers = unpack_headers(headers)
+        self.value = value

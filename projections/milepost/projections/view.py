@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import orjson
 
-from milepost.schemas.values import EARLIEST, RELEASED, State
+from milepost.schemas.values import EARLIEST, RELEASED, TERMINAL, State
 
 _PROGRESS: Final = ("percent", "message", "step", "steps")
-_STATES: Final = tuple(State)
+# Plain strings: an enumeration's members hash in Python, ten times slower.
+_STATES: Final = tuple(state.value for state in State)
+_PENDING, _RUNNING, _, _, _CANCELLED = _STATES
 # Microseconds between two of an event's three times from which on a clock must be wrong.
 SKEW: Final = 300_000_000
 
@@ -32,9 +34,9 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
     request = facts.get("request") or {}
     provider = request.get("provider")
     state, transitions = body["state"], body["transitions"]
-    requested_at = _occurred(transitions.get(State.PENDING))
-    started_at = _occurred(transitions.get(State.RUNNING))
-    ended_at = _occurred(transitions.get(state)) if state in _STATES[2:] else None
+    requested_at = _occurred(transitions.get(_PENDING))
+    started_at = _occurred(transitions.get(_RUNNING))
+    ended_at = _occurred(transitions.get(state)) if state in TERMINAL else None
     outcome = facts.get("outcome") or {}
     progress = {name: facts[name] for name in _PROGRESS if name in facts}
     return {
@@ -61,9 +63,7 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
         "outputs": outcome.get("outputs"),
         "failure": outcome.get("failure"),
         "cancellation_requested": _cancellation(body["cancellation"]),
-        "cancellation": _cancellation(
-            body["facts"]["outcome"] if state == State.CANCELLED else None
-        ),
+        "cancellation": _cancellation(body["facts"]["outcome"] if state == _CANCELLED else None),
         "conflicts": [_conflict(stored) for stored in body["conflicts"]],
         "transitions": _transitions(body),
         "requested_at": moment(requested_at),
@@ -91,14 +91,12 @@ def _transitions(body: dict[str, Any]) -> list[dict[str, Any]]:
     """In the order of the states; pending is there even before its `requested` has come."""
     told = body["transitions"]
     views = [_transition(state, told[state]) for state in _STATES if state in told]
-    if State.PENDING not in told:
+    if _PENDING not in told:
         unknown = dict.fromkeys(
             ("occurred_at", "reported_at", "event_id", "source", "partition", "offset")
         )
         recorded = moment(body["first_recorded"])
-        views.insert(
-            0, {"state": State.PENDING, "recorded_at": recorded, "inferred": True, **unknown}
-        )
+        views.insert(0, {"state": _PENDING, "recorded_at": recorded, "inferred": True, **unknown})
         views[0]["skewed"] = False
     return views
 

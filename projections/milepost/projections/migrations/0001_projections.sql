@@ -11,7 +11,7 @@ CREATE TABLE executions (
     ordinal bigint NOT NULL,
     operation text COLLATE "C",
     provider text COLLATE "C",
-    labels jsonb,
+    labels json,
     first_recorded_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL,
     ended_at timestamptz,
@@ -101,6 +101,8 @@ CREATE TABLE positions (
     recorded_at timestamptz,
     end_offset bigint,
     end_offset_at timestamptz,
+    -- Why the partition is not being folded, with the remedy; null while it is.
+    problem text,
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 50);
 
