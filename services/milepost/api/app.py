@@ -1,0 +1,61 @@
+"""The application: routes, problems, and the life of the parts behind them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from milepost.api import context, problems
+from milepost.api.bodies import MAX_BODY_BYTES
+from milepost.api.problems import ProblemDocument
+from milepost.api.routes import executions, health, history, resources, tenants
+from milepost.settings import Settings
+
+_DESCRIPTION: Final = (
+    "Compute provisioning executions: ask for them, follow them, look back on them. Every answer "
+    "comes from projections of the event log and says how fresh it is; every error is an RFC 9457 "
+    "problem document whose `type` is stable."
+)
+
+
+def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now) -> FastAPI:
+    """The API on the Kafka and the Postgres of `settings`; `now` gives the current time."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with context.running(settings, now) as parts:
+            app.state.context = parts
+            yield
+
+    app = FastAPI(
+        title="Milepost",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        max_body_size=MAX_BODY_BYTES,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    for routes in (executions, history, tenants, resources):
+        app.include_router(routes.router, prefix="/v1")
+    app.include_router(health.router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, shared = models_json_schema(
+            [(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        app.openapi_schema["components"]["schemas"] |= shared["$defs"]
+    return app.openapi_schema

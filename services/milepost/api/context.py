@@ -1,0 +1,66 @@
+"""The parts of the API, made and connected in one place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import Request
+
+from milepost.api.broker import Broker
+from milepost.api.database import Database
+from milepost.api.ledger import Ledger
+from milepost.api.watch import Watch
+from milepost.settings import Settings
+
+
+def utc_now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the routes work with. `now` gives the current time."""
+
+    settings: Settings
+    database: Database
+    broker: Broker
+    ledger: Ledger
+    watch: Watch
+    now: Callable[[], datetime]
+
+    @property
+    def topic(self) -> str:
+        """The topic of the events."""
+        return self.settings.topics.events
+
+
+def context(request: Request) -> Context:
+    """The context of the application that serves this request."""
+    found: Context = request.app.state.context
+    return found
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, now: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Context]:
+    """Everything made, connected and at work until the block ends.
+
+    Neither Postgres nor Kafka need be there: what needs them answers 503 until they are.
+    """
+    database = Database(settings.dsn)
+    broker = Broker(settings)
+    ledger = Ledger(database, broker, settings.topics.events)
+    watch = Watch(database)
+    await database.open()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part.run()) for part in (broker, ledger, watch)]
+            yield Context(settings, database, broker, ledger, watch, now)
+            for task in tasks:
+                task.cancel()
+    finally:
+        await database.close()

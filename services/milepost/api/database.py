@@ -1,0 +1,111 @@
+"""The API's way to Postgres: as a role that owns nothing, and for one tenant at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+
+from milepost.api.problems import DATABASE_UNAVAILABLE, Problem
+from milepost.projections.queries import Connection
+
+# What row-level security takes for all tenants.
+EVERY_TENANT: Final = "*"
+
+_CONNECTIONS: Final = 16
+_ACQUIRE_SECONDS: Final = 3
+_QUERY_SECONDS: Final = 10
+_CLOSE_SECONDS: Final = 1
+_SESSION: Final = {
+    # From the start of the session, so that not even RESET ROLE goes beyond it.
+    "role": "milepost_api",
+    "application_name": "milepost-api",
+    "statement_timeout": f"{_QUERY_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{_QUERY_SECONDS}s",
+    # Short queries: compiling them costs more than it gains.
+    "jit": "off",
+}
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.InvalidCatalogNameError,
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError,
+)
+# Without the migrations there is no role, or not every table and column.
+_NOT_MIGRATED: Final = (
+    asyncpg.exceptions.InvalidParameterValueError,
+    asyncpg.exceptions.SyntaxOrAccessError,
+)
+
+
+class Database:
+    """A pool of connections; opens them when they are needed, so that Postgres may come later."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Make the pool; connects nowhere yet."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=_CONNECTIONS,
+            timeout=_ACQUIRE_SECONDS,
+            command_timeout=_QUERY_SECONDS,
+            server_settings=_SESSION,
+            reset=_keep,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._pool is not None:
+            with suppress(TimeoutError):
+                # When time is up, asyncpg terminates what is still in use.
+                await asyncio.wait_for(self._pool.close(), _CLOSE_SECONDS)
+
+    @asynccontextmanager
+    async def acting_for(self, tenant: str) -> AsyncIterator[Connection]:
+        """A connection, in one transaction, that sees the rows of `tenant` (EVERY_TENANT: of all).
+
+        Raises Problem (503) when the database is away, too slow, or not migrated.
+        """
+        assert self._pool is not None, "the database is not open"
+        with away_is_a_problem():
+            async with (
+                self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection,
+                connection.transaction(),
+            ):
+                await connection.execute("SELECT set_config('milepost.tenant', $1, true)", tenant)
+                yield connection
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection outside the pool, for LISTEN. Raises what asyncpg raises."""
+        return await asyncpg.connect(
+            self._dsn, timeout=_ACQUIRE_SECONDS, command_timeout=_QUERY_SECONDS,
+            server_settings=_SESSION,
+        )  # fmt: skip
+
+
+@contextmanager
+def away_is_a_problem() -> Iterator[None]:
+    """Turn what asyncpg raises when the database cannot serve into a Problem."""
+    try:
+        yield
+    except _NOT_MIGRATED as error:
+        detail = f"The database has not the schema of this version ({error}). Run: milepost migrate"
+        raise Problem(DATABASE_UNAVAILABLE, detail) from error
+    except _AWAY as error:
+        if isinstance(error, ValueError):  # asyncpg: an argument that the statement cannot take
+            raise
+        detail = f"The database did not answer: {type(error).__name__}."
+        raise Problem(DATABASE_UNAVAILABLE, detail) from error
+
+
+async def _keep(connection: Any) -> None:
+    """Nothing to reset: all that a request sets, it sets for its transaction."""

@@ -1,0 +1,200 @@
+"""The shapes of the API's answers, for OpenAPI. Answers themselves are built as bytes."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from milepost.schemas.events import Requested
+from milepost.schemas.notifications import Execution, Transition, ViewedResource
+from milepost.schemas.values import (
+    CONTRACT,
+    Expectations,
+    Labels,
+    Level,
+    Links,
+    Name,
+    Parameters,
+    Text,
+    Word,
+)
+
+
+class ExecutionRequest(BaseModel):
+    """Ask for an operation. Without an Idempotency-Key the id comes from operation, provider,
+    parameters and links, so that the same request again names the same execution."""
+
+    model_config = CONTRACT
+    operation: Word = Field(examples=["provision"])
+    provider: Word | None = Field(None, examples=["ecs"])
+    parameters: Parameters | None = Field(None, examples=[{"cpu": 256}])
+    labels: Labels | None = None
+    links: Links | None = None
+    expectations: Expectations | None = None
+    requested_by: Name | None = None
+
+    def event(self, key: str | None, now: datetime) -> Requested:
+        """The event that makes this request known."""
+        return Requested(occurred_at=now, idempotency_key=key, **dict(self))
+
+
+class CancellationRequest(BaseModel):
+    """Why an execution should be called off, and who says so."""
+
+    model_config = CONTRACT
+    reason: Text | None = None
+    requested_by: Name | None = None
+
+
+class Lag(BaseModel):
+    """How far behind the answer may be: `records` were not folded yet at `measured_at`,
+    `age_seconds` ago. All are null until a processor has reported."""
+
+    records: int | None
+    measured_at: datetime | None
+    age_seconds: float | None
+
+
+class Freshness(BaseModel):
+    """How current an answer is."""
+
+    lag: Lag
+
+
+class ExecutionAnswer(Execution):
+    """One execution. `version` is 0 until the fold has the request."""
+
+    freshness: Freshness
+
+
+class Transitions(BaseModel):
+    """The states that an execution has been in, in their order."""
+
+    execution_id: str
+    items: list[Transition]
+    freshness: Freshness
+
+
+class ExecutionEvent(BaseModel):
+    """One raw record of an execution, and what the fold did with it and why."""
+
+    ordinal: int
+    topic: str
+    partition: int
+    offset: int
+    type: str
+    source: str
+    event_id: str
+    disposition: str = Field(examples=["applied", "late", "duplicate", "stale", "conflicting"])
+    reason: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+class Page(BaseModel):
+    """What every page has: `next_page_token` is null on the last one."""
+
+    next_page_token: str | None
+    freshness: Freshness
+
+
+class ExecutionEvents(Page):
+    """A page of records, in the order in which they were folded."""
+
+    execution_id: str
+    items: list[ExecutionEvent]
+
+
+class LogEntry(BaseModel):
+    """One log line. `occurred_at` is the event's where the line has none."""
+
+    ordinal: int
+    occurred_at: datetime
+    level: Level
+    stream: str | None
+    message: str
+    event_id: str
+
+
+class Logs(Page):
+    """A page of log lines, in the order in which they were folded."""
+
+    execution_id: str
+    items: list[LogEntry]
+
+
+class ExecutionResources(BaseModel):
+    """The resources of an execution, as it last reported them."""
+
+    execution_id: str
+    items: list[ViewedResource]
+    freshness: Freshness
+
+
+class Executions(Page):
+    """A page of a tenant's executions, in the order of their first recorded times."""
+
+    items: list[Execution]
+
+
+class Latest(BaseModel):
+    """The latest execution to reach a state."""
+
+    execution_id: str
+    ended_at: datetime
+
+
+class Counts(BaseModel):
+    """Executions by state."""
+
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class TenantSummary(BaseModel):
+    """What a tenant has; all zero where nothing is known of it."""
+
+    tenant: str
+    executions: Counts
+    last_success: Latest | None
+    last_failure: Latest | None
+    freshness: Freshness
+
+
+class ReportedResource(BaseModel):
+    """A resource and the execution that reports it."""
+
+    tenant: str
+    execution_id: str
+    kind: str
+    id: str
+    provider: str | None
+    region: str | None
+    status: str | None
+    released: bool
+    attributes: dict[str, Any] | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+class Resources(Page):
+    """A page of resources, in the order of provider, region, kind and id."""
+
+    items: list[ReportedResource]
+
+
+class Check(BaseModel):
+    """One thing that readiness depends on."""
+
+    ok: bool
+    detail: str | None = None
+
+
+class Readiness(BaseModel):
+    """Whether this process can serve, and which check says no."""
+
+    ready: bool
+    checks: dict[str, Check]

@@ -1,0 +1,134 @@
+"""Accepting requests: note, publish, answer; and what was noted but not published, later.
+
+The ledger (table `requests`) makes an idempotency key's reuse known at once, and an id that was
+handed out known before the fold has it. It is never the source of truth: the events topic is.
+"""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+import orjson
+
+from milepost.api.broker import SOURCE, Broker
+from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.problems import BODY_TOO_LARGE, INVALID_REQUEST, KEY_REUSED, Problem
+from milepost.projections import queries
+from milepost.projections.outgoing import pack_headers
+from milepost.projections.queries import HeldExecution, Request
+from milepost.schemas.binding import Encoded, encode
+from milepost.schemas.events import Requested
+from milepost.schemas.topics import MAX_EVENT_BYTES
+
+# What a record may take beside its value and headers.
+_RECORD_OVERHEAD: Final = 4_096
+_SWEEP_SECONDS: Final = 2.0
+# Longer than the first attempt may take.
+_SWEEP_AGE: Final = timedelta(seconds=5)
+_SWEEP_ROWS: Final = 100
+_logger: Final = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Accepts requests. `topic` is the events topic."""
+
+    def __init__(self, database: Database, broker: Broker, topic: str) -> None:
+        self._database = database
+        self._broker = broker
+        self._topic = topic
+
+    async def accept(self, tenant: str, requested: Requested, now: datetime) -> tuple[str, bool]:
+        """Note and publish a request; its execution id, and whether that published anything.
+
+        The same request again publishes nothing, unless it was not published yet: then it goes out
+        under the id of the event that was noted first. Raises Problem: another request under the
+        same key (422), too large (413), or the database or the broker away (503).
+        """
+        execution_id, fingerprint = requested.execution_id(tenant), requested.fingerprint()
+        record = _record(requested, tenant, execution_id, now)
+        async with self._database.acting_for(tenant) as connection:
+            held = await queries.execution(connection, execution_id, tenant, self._topic)
+            if held is not None and (known := _fingerprint(held)) is not None:
+                _refuse_reuse(known, fingerprint)
+                return execution_id, False
+            await queries.note_request(
+                connection,
+                tenant=tenant,
+                execution_id=execution_id,
+                fingerprint=fingerprint,
+                headers=pack_headers(record.headers),
+                value=record.value,
+                event_id=dict(record.headers)["ce_id"].decode(),
+            )
+            noted = await queries.request(connection, execution_id, tenant)
+        assert noted is not None
+        _refuse_reuse(noted.fingerprint, fingerprint)
+        if noted.published_at is not None:
+            return execution_id, False
+        await self._publish(noted)
+        async with self._database.acting_for(tenant) as connection:
+            await queries.mark_published(connection, [noted])
+        return execution_id, True
+
+    async def run(self) -> None:
+        """Publish, until cancelled, what was noted some seconds ago and is not published yet."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await self.sweep(_SWEEP_AGE)
+            except Problem as problem:
+                _logger.warning("requests wait to be published: %s", problem.detail)
+
+    async def sweep(self, older_than: timedelta) -> int:
+        """Publish the oldest of such requests; how many. Each is with one process at a time."""
+        async with self._database.acting_for(EVERY_TENANT) as connection:
+            waiting = await queries.requests_unpublished(connection, older_than, _SWEEP_ROWS)
+            outcomes = await asyncio.gather(*map(self._publish, waiting), return_exceptions=True)
+            pairs = list(zip(waiting, outcomes, strict=True))
+            await queries.mark_published(
+                connection, [request for request, outcome in pairs if outcome is None]
+            )
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if failures:
+            raise failures[0]
+        return len(waiting)
+
+    async def _publish(self, request: Request) -> None:
+        event = request.event
+        await self._broker.publish(event.data, event.tenant, event.execution_id, event_id=event.id)
+
+
+def _record(requested: Requested, tenant: str, execution_id: str, now: datetime) -> Encoded:
+    try:
+        record = encode(
+            requested,
+            tenant=tenant,
+            execution_id=execution_id,
+            source=SOURCE,
+            reported=now,
+            event_id=str(uuid4()),
+        )
+    except ValueError as error:
+        raise Problem(INVALID_REQUEST, str(error)) from None
+    size = len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
+    if size > MAX_EVENT_BYTES - _RECORD_OVERHEAD:
+        detail = f"The request makes an event of {size:,} bytes; {MAX_EVENT_BYTES:,} is the limit."
+        raise Problem(BODY_TOO_LARGE, detail)
+    return record
+
+
+def _fingerprint(held: HeldExecution) -> str | None:
+    """The fingerprint of the request that the fold has, if it has one."""
+    request = orjson.loads(held.body)["facts"].get("request")
+    return None if request is None else str(request[1]["fingerprint"])
+
+
+def _refuse_reuse(known: str, asked: str) -> None:
+    if known != asked:
+        detail = (
+            "The same tenant, operation and Idempotency-Key were used with another provider, other "
+            "parameters or other links. Repeat that request, or choose a new key."
+        )
+        raise Problem(KEY_REUSED, detail)

@@ -1,0 +1,93 @@
+"""Whether this process lives, and whether it can serve."""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+
+from milepost.api import broker, documents
+from milepost.api.answers import answer
+from milepost.api.context import Context
+from milepost.api.database import EVERY_TENANT
+from milepost.api.parameters import Parts
+from milepost.api.problems import Problem
+from milepost.client import MilepostError
+from milepost.projections import queries
+from milepost.projections.queries import PartitionLag
+
+router: Final = APIRouter(tags=["health"])
+
+_CHECK_SECONDS: Final = 3.0
+# Processors report each second; a new owner of a partition needs some.
+_STALE_AFTER: Final = timedelta(seconds=30)
+
+
+@router.get("/healthz", response_class=Response)
+async def healthz() -> Response:
+    """The process lives."""
+    return answer({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    response_class=Response,
+    responses={
+        200: {"model": documents.Readiness},
+        503: {"model": documents.Readiness, "description": "Something is missing."},
+    },
+)
+async def readyz(parts: Parts) -> Response:
+    """The database answers and is migrated, the broker answers, and the processors report."""
+    return_value = await readiness(parts)
+    return answer(return_value, 200 if return_value["ready"] else 503)
+
+
+async def readiness(parts: Context) -> dict[str, Any]:
+    """Every check, all at once: `documents.Readiness`."""
+    database, kafka = await asyncio.gather(
+        _problem(_check_database(parts)), _problem(_check_broker(parts))
+    )
+    positions = await _problem(_check_positions(parts)) if database is None else "not known"
+    found = {"database": database, "broker": kafka, "positions": positions}
+    checks = {name: {"ok": detail is None, "detail": detail} for name, detail in found.items()}
+    return {"ready": all(check["ok"] for check in checks.values()), "checks": checks}
+
+
+async def _problem(check: Awaitable[None]) -> str | None:
+    try:
+        await check
+    except (Problem, MilepostError, _Stale) as problem:
+        return problem.detail if isinstance(problem, Problem) else str(problem)
+    return None
+
+
+class _Stale(Exception):
+    """The processors do not report."""
+
+
+async def _check_database(parts: Context) -> None:
+    async with parts.database.acting_for(EVERY_TENANT) as connection:
+        await queries.verify(connection)
+
+
+async def _check_broker(parts: Context) -> None:
+    await broker.check(parts.settings, _CHECK_SECONDS)
+
+
+async def _check_positions(parts: Context) -> None:
+    async with parts.database.acting_for(EVERY_TENANT) as connection:
+        lag = await queries.lag(connection, parts.topic)
+    if stale := _stale(lag, parts.now()):
+        partitions = ", ".join(map(str, stale))
+        raise _Stale(f"no processor has reported on partition {partitions} for too long")
+
+
+def _stale(lag: tuple[PartitionLag, ...], now: datetime) -> list[int]:
+    """Partitions whose end was measured, but not lately."""
+    return [
+        one.partition
+        for one in lag
+        if one.measured_at is not None and now - one.measured_at > _STALE_AFTER
+    ]

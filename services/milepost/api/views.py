@@ -1,0 +1,132 @@
+"""Finding one execution: as the fold has it, or as it was asked for."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from milepost.api.answers import freshness
+from milepost.api.context import Context
+from milepost.api.database import EVERY_TENANT
+from milepost.api.problems import UNKNOWN_EXECUTION, Problem
+from milepost.projections import queries
+from milepost.projections.queries import Connection, PartitionLag, Request
+from milepost.projections.view import render
+from milepost.schemas.binding import moment
+from milepost.schemas.events import Requested
+from milepost.schemas.notifications import Execution, Transition
+from milepost.schemas.values import TERMINAL, State
+
+
+class Found(NamedTuple):
+    """An execution; `version` is 0 where only the ledger of requests knows it yet."""
+
+    execution_id: str
+    tenant: str
+    state: str
+    version: int
+    lag: Sequence[PartitionLag]
+    # The stored body, or the request of which there is no body yet.
+    source: str | Request
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing moves it any more."""
+        return self.state in TERMINAL
+
+    @property
+    def etag(self) -> str:
+        """Weak: the same facts, with another freshness."""
+        return f'W/"{self.tenant}:{self.execution_id}:{self.version}"'
+
+    def view(self) -> dict[str, Any]:
+        """The members of `notifications.Execution`, ready for JSON."""
+        if isinstance(self.source, Request):
+            return pending(self.source)
+        return render(orjson.loads(self.source))
+
+
+async def find(context: Context, execution_id: str, tenant: str | None) -> Found | None:
+    """The execution, None where neither the fold nor the ledger knows it.
+
+    The same id can be reported for several tenants: without `tenant`, the one who asked for it.
+    """
+    async with context.database.acting_for(tenant or EVERY_TENANT) as connection:
+        return await find_on(connection, context, execution_id, tenant)
+
+
+async def find_on(
+    connection: Connection, context: Context, execution_id: str, tenant: str | None
+) -> Found | None:
+    """As `find`, on a connection that may see it."""
+    held = await queries.execution(connection, execution_id, tenant, context.topic)
+    if held is not None:
+        return Found(execution_id, held.tenant, held.state, held.version, held.lag, held.body)
+    request = await queries.request(connection, execution_id, tenant)
+    if request is None:
+        return None
+    lag = await queries.lag(connection, context.topic)
+    return Found(execution_id, request.tenant, State.PENDING, 0, lag, request)
+
+
+async def require(
+    connection: Connection, context: Context, execution_id: str, tenant: str | None
+) -> Found:
+    """As `find_on`; raises Problem (404) where it finds nothing."""
+    found = await find_on(connection, context, execution_id, tenant)
+    if found is None:
+        raise unknown(execution_id)
+    return found
+
+
+def unknown(execution_id: str) -> Problem:
+    """What to raise where there is no such execution."""
+    return Problem(UNKNOWN_EXECUTION, f"No execution {execution_id} is known.")
+
+
+def document(context: Context, found: Found) -> dict[str, Any]:
+    """The view with its freshness: `documents.ExecutionAnswer`."""
+    view = found.view()
+    partitions = {
+        transition["partition"]
+        for transition in view["transitions"]
+        if transition["partition"] is not None
+    }
+    view["freshness"] = freshness(found.lag, context.now(), partitions)
+    return view
+
+
+def pending(request: Request) -> dict[str, Any]:
+    """The view of an execution that was asked for and is not folded yet."""
+    event, data = request.event, request.event.data
+    assert isinstance(data, Requested)
+    transition = Transition(
+        state=State.PENDING,
+        occurred_at=data.occurred_at,
+        reported_at=moment(event.reported),
+        recorded_at=None,
+        event_id=event.id,
+        source=event.source,
+        partition=None,
+        offset=None,
+    )
+    view = Execution(
+        execution_id=request.execution_id,
+        tenant=request.tenant,
+        state=State.PENDING,
+        version=0,
+        requested=True,
+        operation=data.operation,
+        provider=data.provider,
+        idempotency_key=data.idempotency_key,
+        parameters=data.parameters,
+        labels=data.labels or {},
+        links=data.set_links(),
+        expectations=data.expectations.model_dump(exclude_none=True) if data.expectations else {},
+        requested_by=data.requested_by,
+        transitions=(transition,),
+        requested_at=data.occurred_at,
+        first_recorded_at=request.created_at,
+        recorded_at=request.created_at,
+    )
+    return view.model_dump(mode="json")
