@@ -1,0 +1,67 @@
+"""The SDK: publish events, subscribe to completions, query executions.
+
+`Publisher`, `Subscriber`, `Commands` and `MilepostClient` are asynchronous; `milepost.client.sync`
+has the same for code without an event loop.
+"""
+
+from milepost.client.commands import Commands
+from milepost.client.errors import (
+    ApiError,
+    ApiUnavailable,
+    BrokerRefused,
+    BrokerUnavailable,
+    InvalidEvent,
+    MilepostError,
+    RecordTooLarge,
+    TopicMissing,
+    WaitTimeout,
+)
+from milepost.client.execution import ExecutionHandle
+from milepost.client.http import LogEntry, MilepostClient, TenantResource
+from milepost.client.publisher import Published, Publisher
+from milepost.client.subscriber import Subscriber
+from milepost.schemas.notifications import Command, Completion, Execution, Transition
+from milepost.schemas.values import (
+    Category,
+    Expectations,
+    Failure,
+    Links,
+    LogLine,
+    Origin,
+    Progress,
+    Resource,
+    State,
+)
+
+__all__ = [
+    "ApiError",
+    "ApiUnavailable",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "Category",
+    "Command",
+    "Commands",
+    "Completion",
+    "Execution",
+    "ExecutionHandle",
+    "Expectations",
+    "Failure",
+    "InvalidEvent",
+    "Links",
+    "LogEntry",
+    "LogLine",
+    "MilepostClient",
+    "MilepostError",
+    "Origin",
+    "Progress",
+    "Published",
+    "Publisher",
+    "RecordTooLarge",
+    "Resource",
+    "State",
+    "Subscriber",
+    "TenantResource",
+    "TopicMissing",
+    "Transition",
+    "WaitTimeout",
+]

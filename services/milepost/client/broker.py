@@ -1,0 +1,95 @@
+"""Connecting to Kafka in bounded time, and leaving it in bounded time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
+
+from milepost.client.errors import BrokerRefused, BrokerUnavailable, TopicMissing
+
+# While a broker is away aiokafka reports each attempt. Without logging set up, Python would print
+# those lines to standard error, beside the one error that says it all.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+UNAVAILABLE: Final = (
+    KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, TimeoutError,
+)  # fmt: skip
+_RETRY_SECONDS: Final = 0.2
+_TOPIC_SECONDS: Final = 5
+_CLOSE_SECONDS: Final = 5
+
+
+class KafkaClient(Protocol):
+    """What aiokafka's producer and consumer have in common."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def understood(servers: str, seconds: float) -> AsyncIterator[None]:
+    """Limit the block to `seconds`, and turn aiokafka's errors into Milepost's."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except UNAVAILABLE:
+        raise BrokerUnavailable(servers, seconds) from None
+    except KafkaError as error:
+        raise BrokerRefused(servers, str(error)) from None
+
+
+async def start(client: KafkaClient, servers: str, seconds: float) -> None:
+    """Start `client`, trying again until a broker answers.
+
+    Raises BrokerUnavailable after `seconds`, BrokerRefused when trying again is pointless; the
+    client is closed then.
+    """
+    try:
+        async with understood(servers, seconds):
+            while True:
+                try:
+                    return await client.start()
+                except KafkaConnectionError:
+                    await asyncio.sleep(_RETRY_SECONDS)
+    except BaseException:
+        await stop(client)
+        raise
+
+
+async def require_topics(metadata: Any, topics: Iterable[str], servers: str) -> None:
+    """Wait a moment for topics that are being created. Raises TopicMissing.
+
+    `metadata` is an `AIOKafkaClient`: it knows the topics of the whole cluster.
+    """
+    missing = set(topics)
+    deadline = time.monotonic() + _TOPIC_SECONDS
+    while missing := missing - (await metadata.fetch_all_metadata()).topics():
+        if time.monotonic() > deadline:
+            raise TopicMissing(servers, min(missing))
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def stop(client: KafkaClient) -> None:
+    """Close `client`. What cannot be delivered within some seconds is given up."""
+    closing = asyncio.ensure_future(client.stop())
+    try:
+        await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+        if not closing.done() and isinstance(client, AIOKafkaProducer):
+            # An idempotent producer never gives up a batch, and waits for them when it stops.
+            client._sender.sender_task.cancel()
+            await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+    finally:
+        closing.cancel()
+        with suppress(asyncio.CancelledError, KafkaError):
+            await closing

@@ -1,0 +1,43 @@
+"""Consuming commands: what tells a provider to start or to stop work."""
+
+from collections.abc import Collection
+
+from milepost.client.reader import Reader, Start
+from milepost.schemas.notifications import Command
+from milepost.settings import Settings
+
+
+class Commands(Reader[Command]):
+    """Commands, one by one; see Reader for what is committed when.
+
+    Without a `group` every reader sees every command from the moment its block is entered: enter it,
+    then publish a request, and its command cannot be missed. With a group its members share the work.
+
+    Args:
+        settings: where Kafka is; by default read from the environment.
+        group: the consumer group, or None.
+        providers: only commands for these providers; None for all. One that names no provider
+            passes.
+        start: where to begin (a group: where it has committed nothing).
+        timeout: seconds that connecting and committing may take.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        group: str | None = None,
+        providers: Collection[str] | None = None,
+        start: Start = "latest",
+        timeout: float = 30,
+    ) -> None:
+        settings = settings or Settings()
+        topics = [settings.topics.commands]
+        super().__init__(settings, topics=topics, group=group, start=start, timeout=timeout)
+        self._providers = providers
+
+    def _parse(self, value: bytes) -> Command:
+        return Command.model_validate_json(value)
+
+    def _wanted(self, item: Command) -> bool:
+        return self._providers is None or item.provider is None or item.provider in self._providers

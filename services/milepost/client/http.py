@@ -1,0 +1,314 @@
+"""Asking the HTTP API: executions, their history and logs, a tenant's executions and resources."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from milepost.client.errors import ApiError, ApiUnavailable, InvalidEvent, WaitTimeout
+from milepost.schemas.notifications import OPEN, Execution, Transition, ViewedResource
+from milepost.schemas.values import TERMINAL, Level, State
+from milepost.settings import Settings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_PASSING: Final = frozenset({429, 502, 503, 504})
+# One request of a long poll; the API holds it no longer than that.
+_POLL_SECONDS: Final = 30
+_RETRY_SECONDS: Final = 0.5
+
+
+class LogEntry(BaseModel):
+    """One line of an execution's log, and the record that brought it."""
+
+    model_config = OPEN
+    message: str
+    level: Level = Level.INFO
+    stream: str | None = None
+    occurred_at: datetime | None = None
+    event_id: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+
+class TenantResource(ViewedResource):
+    """A resource of a tenant, and the execution that last reported it."""
+
+    execution_id: str | None = None
+
+
+class _Page(BaseModel):
+    model_config = OPEN
+    items: list[dict[str, Any]]
+    next_page_token: str | None = None
+
+
+class MilepostClient:
+    """A client of the HTTP API.
+
+        async with MilepostClient(url, token) as milepost:
+            execution = await milepost.wait(execution_id, timeout=60)
+
+    Args:
+        url: where the API is, e.g. `http://127.0.0.1:8080`; by default `MILEPOST_API_URL`.
+        token: the bearer token; by default `MILEPOST_TOKEN`. It is sent to `url` only: redirects
+            are not followed, proxies and credentials in the environment are ignored.
+        timeout: seconds that one request may take.
+
+    Methods raise ApiError for what the API refuses (`status` 404: no such execution, or not this
+    token's to see) and ApiUnavailable when it does not answer.
+    """
+
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, timeout: float = 10
+    ) -> None:
+        settings = Settings()
+        self.url = (url or settings.api_url).rstrip("/")
+        if token is None and url is None and settings.token is not None:
+            token = settings.token.get_secret_value()
+        self._http = httpx2.AsyncClient(
+            base_url=f"{self.url}/v1",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def request(
+        self,
+        tenant: str,
+        operation: str,
+        *,
+        provider: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        links: Mapping[str, str] | None = None,
+        expectations: Mapping[str, float] | None = None,
+    ) -> Execution:
+        """Ask for an operation; the same key and body give the same execution."""
+        body = {
+            "operation": operation,
+            "provider": provider,
+            "parameters": parameters,
+            "labels": labels,
+            "links": links,
+            "expectations": expectations,
+        }
+        path = f"/tenants/{_path(tenant)}/executions"
+        headers = None if key is None else {b"Idempotency-Key": _header("key", key)}
+        return self._parse(Execution, await self._send("POST", path, body=body, headers=headers))
+
+    async def cancel(
+        self, execution_id: str, *, reason: str | None = None, requested_by: str | None = None
+    ) -> None:
+        """Ask for an execution to be called off. ApiError 409: it is over already."""
+        body = {"reason": reason, "requested_by": requested_by}
+        await self._send("POST", f"/executions/{_path(execution_id)}:cancel", body=body)
+
+    async def execution(self, execution_id: str, *, tenant: str | None = None) -> Execution:
+        """What is known about an execution now."""
+        return await self._get(Execution, f"/executions/{_path(execution_id)}", {"tenant": tenant})
+
+    async def updates(
+        self, execution_id: str, *, tenant: str | None = None
+    ) -> AsyncIterator[Execution]:
+        """The execution now, then each newer version of it, until it is over.
+
+        Waits for one that is not known yet, and for an API that is away.
+        """
+        async for look in self._looks(execution_id, tenant):
+            if isinstance(look, Execution):
+                yield look
+
+    async def wait(
+        self,
+        execution_id: str,
+        timeout: float = 60,  # noqa: ASYNC109  # the public shape
+        *,
+        tenant: str | None = None,
+    ) -> Execution:
+        """The execution when it is over. Raises WaitTimeout after `timeout` seconds.
+
+        An execution that is not known yet, and an API that is being restarted, are waited for;
+        ApiUnavailable is raised where the API was away when the time was over.
+        """
+        look: Execution | ApiError | ApiUnavailable | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                async for seen in self._looks(execution_id, tenant):
+                    look = seen
+        except TimeoutError:
+            if isinstance(look, ApiUnavailable):
+                raise look from None
+            state = look.state if isinstance(look, Execution) else None
+            raise WaitTimeout(execution_id, timeout, state) from None
+        assert isinstance(look, Execution)
+        return look
+
+    async def transitions(self, execution_id: str) -> list[Transition]:
+        """How it came into its states, in order, each with its three times."""
+        path = f"/executions/{_path(execution_id)}/transitions"
+        return [one async for one in self._pages(Transition, path, {})]
+
+    async def logs(self, execution_id: str) -> AsyncIterator[LogEntry]:
+        """Its log lines in order, fetched page by page."""
+        async for entry in self._pages(LogEntry, f"/executions/{_path(execution_id)}/logs", {}):
+            yield entry
+
+    async def executions(
+        self,
+        tenant: str,
+        *,
+        state: State | str | None = None,
+        operation: str | None = None,
+        provider: str | None = None,
+        order: Literal["asc", "desc"] = "asc",
+        page_size: int = 100,
+    ) -> AsyncIterator[Execution]:
+        """A tenant's executions in chronological order, fetched page by page."""
+        filters = {
+            "state": state,
+            "operation": operation,
+            "provider": provider,
+            "order": order,
+            "page_size": page_size,
+        }
+        async for execution in self._pages(
+            Execution, f"/tenants/{_path(tenant)}/executions", filters
+        ):
+            yield execution
+
+    async def resources(self, tenant: str) -> list[TenantResource]:
+        """The resources of a tenant."""
+        path = f"/tenants/{_path(tenant)}/resources"
+        return [one async for one in self._pages(TenantResource, path, {})]
+
+    async def _looks(
+        self, execution_id: str, tenant: str | None
+    ) -> AsyncIterator[Execution | ApiError | ApiUnavailable]:
+        """Every newer version until the execution is over, and between them what was in the way."""
+        path = f"/executions/{_path(execution_id)}"
+        query: dict[str, Any] = {"tenant": tenant}
+        while True:
+            asked = time.monotonic()
+            held = _POLL_SECONDS if "wait" in query else 0
+            news = False
+            try:
+                view = await self._get(Execution, path, query, held=held)
+            except (ApiError, ApiUnavailable) as error:
+                if isinstance(error, ApiError) and error.status != 404:
+                    raise
+                yield error
+            else:
+                if news := view.version >= query.get("min_version", 0):
+                    query["min_version"] = view.version + 1
+                    yield view
+                if view.state in TERMINAL:
+                    return
+            if held and not news and time.monotonic() - asked < _RETRY_SECONDS:
+                # The API did not hold this request back: do not insist.
+                await asyncio.sleep(_RETRY_SECONDS)
+            query["wait"] = f"{_POLL_SECONDS}s"
+
+    async def _get(
+        self, model: type[Model], path: str, query: Mapping[str, Any], *, held: float = 0
+    ) -> Model:
+        """`held`: seconds that the API may keep the request waiting."""
+        return self._parse(model, await self._send("GET", path, query=query, held=held))
+
+    async def _pages(
+        self, model: type[Model], path: str, query: Mapping[str, Any]
+    ) -> AsyncIterator[Model]:
+        token: str | None = None
+        while True:
+            page = await self._get(_Page, path, {**query, "page_token": token})
+            for item in page.items:
+                yield self._parse(model, item)
+            token = page.next_page_token
+            if token is None:
+                return
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
+        held: float = 0,
+    ) -> httpx2.Response:
+        try:
+            answer = await self._http.request(
+                method,
+                path,
+                params=_set(query or {}),
+                json=None if body is None else _set(body),
+                headers=headers,
+                timeout=self._timeout + held,
+            )
+        except httpx2.TimeoutException:
+            raise ApiUnavailable(self.url, f"no answer within {self._timeout:g} s") from None
+        except httpx2.RequestError as error:
+            raise ApiUnavailable(self.url, str(error) or type(error).__name__) from None
+        if answer.status_code in _PASSING:
+            raise ApiUnavailable(self.url, f"it answered {answer.status_code}")
+        if not answer.is_success:
+            raise _problem(answer)
+        return answer
+
+    def _parse(self, model: type[Model], answer: httpx2.Response | dict[str, Any]) -> Model:
+        try:
+            if isinstance(answer, dict):
+                return model.model_validate(answer)
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            reason = f"its answer is no {model.__name__} ({error.errors()[0]['msg']})"
+            raise ApiUnavailable(self.url, reason) from None
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _path(segment: str) -> str:
+    return quote(segment, safe="")
+
+
+def _header(field: str, value: str) -> bytes:
+    """UTF-8, as the API reads it. HTTP itself cannot carry control characters or outer blanks."""
+    if not value.isprintable() or value != value.strip():
+        raise InvalidEvent(field, "must not have control characters, or blanks at its ends")
+    return value.encode()
+
+
+def _problem(answer: httpx2.Response) -> ApiError:
+    try:
+        problem = answer.json()
+        assert isinstance(problem, dict)
+    except (ValueError, AssertionError):
+        problem = {"detail": answer.text[:500] or None}
+    return ApiError(
+        answer.status_code,
+        str(problem.get("type") or "about:blank"),
+        str(problem.get("title") or answer.reason_phrase or "error"),
+        problem.get("detail"),
+    )

@@ -1,0 +1,179 @@
+"""The SDK for code without an event loop: the same names, the same methods, none of them awaited.
+
+    with Publisher() as publisher:
+        run = publisher.request("acme", "provision", provider="ecs", parameters={...})
+        run.started()
+
+    with Subscriber(group="billing", states={"failed"}) as completions:
+        for completion in completions:
+            ...
+
+Each object runs its asynchronous twin on an event loop in a thread of its own, from `with` to the
+end of the block. Arguments, results and errors are those of the twin.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import partial, wraps
+from types import TracebackType
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from milepost.client import execution as handles
+from milepost.client import http, publisher, subscriber
+from milepost.client.errors import MilepostError
+from milepost.schemas.notifications import Completion
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class _Twin(Generic[T]):
+    """Calls the methods of `_twin` on the loop behind `_portal`."""
+
+    _twin: T
+    _portal: BlockingPortal | None = None
+
+    def _call(self, method: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        if self._portal is None:
+            raise MilepostError("not open: use it in a `with` block")
+        result: R = self._portal.call(method)
+        return result
+
+
+def _blocking(
+    method: Callable[Concatenate[T, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[_Twin[T], P], R]:
+    @wraps(method)
+    def call(self: _Twin[T], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._call(partial(method, self._twin, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[T, P], AsyncIterator[R]],
+) -> Callable[Concatenate[_Twin[T], P], Iterator[R]]:
+    @wraps(method)
+    def call(self: _Twin[T], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        items = method(self._twin, *args, **kwargs)
+
+        async def following() -> R:
+            return await anext(items)
+
+        while True:
+            try:
+                item = self._call(following)
+            except StopAsyncIteration:
+                return
+            yield item
+
+    return call
+
+
+class _Block(_Twin[T]):
+    """A twin that is open from `with` to the end of the block; made with its twin's arguments."""
+
+    _kind: ClassVar[Callable[..., Any]]
+    _stack: ExitStack
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._twin = self._kind(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        assert isinstance(self._twin, AbstractAsyncContextManager)
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self._twin))
+            self._stack = stack.pop_all()
+        self._portal = portal
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+
+class ExecutionHandle(_Twin[handles.ExecutionHandle]):
+    """See `milepost.client.ExecutionHandle`."""
+
+    def __init__(self, twin: handles.ExecutionHandle, portal: BlockingPortal | None) -> None:
+        self._twin = twin
+        self._portal = portal
+        self.tenant = twin.tenant
+        self.execution_id = twin.execution_id
+        self.event_id = twin.event_id
+
+    publish = _blocking(handles.ExecutionHandle.publish)
+    started = _blocking(handles.ExecutionHandle.started)
+    progressed = _blocking(handles.ExecutionHandle.progressed)
+    succeeded = _blocking(handles.ExecutionHandle.succeeded)
+    failed = _blocking(handles.ExecutionHandle.failed)
+    cancelled = _blocking(handles.ExecutionHandle.cancelled)
+
+
+def _handle(
+    method: Callable[
+        Concatenate[publisher.Publisher, P], Coroutine[Any, Any, handles.ExecutionHandle]
+    ],
+) -> Callable[Concatenate[_Twin[publisher.Publisher], P], ExecutionHandle]:
+    @wraps(method)
+    def call(
+        self: _Twin[publisher.Publisher], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ExecutionHandle:
+        run = self._call(partial(method, self._twin, *args, **kwargs))
+        return ExecutionHandle(run, self._portal)
+
+    return call
+
+
+class Publisher(_Block[publisher.Publisher]):
+    """See `milepost.client.Publisher`."""
+
+    _kind = publisher.Publisher
+
+    request = _handle(publisher.Publisher.request)
+    cancel = _blocking(publisher.Publisher.cancel)
+    publish = _blocking(publisher.Publisher.publish)
+    publish_cloudevent = _blocking(publisher.Publisher.publish_cloudevent)
+    flush = _blocking(publisher.Publisher.flush)
+
+    def execution(self, tenant: str, execution_id: str) -> ExecutionHandle:
+        """See `milepost.client.Publisher.execution`."""
+        return ExecutionHandle(self._twin.execution(tenant, execution_id), self._portal)
+
+
+class Subscriber(_Block[subscriber.Subscriber]):
+    """See `milepost.client.Subscriber`."""
+
+    _kind = subscriber.Subscriber
+
+    def __iter__(self) -> Self:
+        aiter(self._twin)
+        return self
+
+    def __next__(self) -> Completion:
+        return self._call(self._twin.__anext__)
+
+
+class MilepostClient(_Block[http.MilepostClient]):
+    """See `milepost.client.MilepostClient`."""
+
+    _kind = http.MilepostClient
+
+    request = _blocking(http.MilepostClient.request)
+    cancel = _blocking(http.MilepostClient.cancel)
+    execution = _blocking(http.MilepostClient.execution)
+    wait = _blocking(http.MilepostClient.wait)
+    transitions = _blocking(http.MilepostClient.transitions)
+    resources = _blocking(http.MilepostClient.resources)
+    updates = _iterating(http.MilepostClient.updates)
+    logs = _iterating(http.MilepostClient.logs)
+    executions = _iterating(http.MilepostClient.executions)
