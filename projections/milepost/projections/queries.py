@@ -44,12 +44,14 @@ READ: Final = (
 class PartitionLag(NamedTuple):
     """How many records the fold of one partition had not folded, and when that was measured.
 
-    Both are None until a processor has reported the end of the partition.
+    Both are None until a processor has reported the end of the partition. `problem` says why it is
+    not being folded, None while it is.
     """
 
     partition: int
     behind: int | None
     measured_at: datetime | None
+    problem: str | None
 
 
 class HeldExecution(NamedTuple):
@@ -185,11 +187,9 @@ async def lag(connection: Connection, topic: str) -> tuple[PartitionLag, ...]:
     return _lag(*row) if row else ()
 
 
-def _lag(
-    partitions: list[int] | None, behind: list[int] | None, measured: list[datetime] | None
-) -> tuple[PartitionLag, ...]:
+def _lag(*columns: list[Any] | None) -> tuple[PartitionLag, ...]:
     # Without rows array_agg gives null.
-    return tuple(map(PartitionLag, partitions or (), behind or (), measured or ()))
+    return tuple(map(PartitionLag, *(column or () for column in columns)))
 
 
 async def versions(connection: Connection, execution_ids: Sequence[str]) -> list[Standing]:

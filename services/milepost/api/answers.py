@@ -4,18 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 from fastapi import Response
 
 from milepost.projections.queries import PartitionLag
+from milepost.projections.view import to_json
 
 
 def answer(
     document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A JSON response; times in UTC with a Z."""
-    content = orjson.dumps(document, option=orjson.OPT_UTC_Z)
-    return Response(content, status, headers, "application/json")
+    return Response(to_json(document), status, headers, "application/json")
 
 
 def freshness(

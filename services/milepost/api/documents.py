@@ -114,6 +114,8 @@ class LogEntry(BaseModel):
     stream: str | None
     message: str
     event_id: str
+    partition: int
+    offset: int
 
 
 class Logs(Page):

@@ -28,8 +28,8 @@ Wait = Annotated[
     str | None,
     Query(
         pattern=_WAIT,
-        description="Wait this long (`30s`, `500ms`, seconds; at most 60 s) for an end, for a version "
-        "newer than `min_version`, or for an id that is not known yet.",
+        description="Wait this long (`30s`, `500ms`, seconds; at most 60 s) for an end, for a newer "
+        "version (see `min_version`), or for an id that is not known yet.",
         examples=["30s"],
     ),
 ]
@@ -38,8 +38,8 @@ MinVersion = Annotated[
     Query(
         ge=0,
         lt=BIGINT,
-        description="With `wait`: a version newer than this one is news. By default the version at "
-        "arrival.",
+        description="With `wait`: this version or a newer one is news. By default any that is newer "
+        "than the one at arrival.",
     ),
 ]
 IfNoneMatch = Annotated[str | None, Header(max_length=4_096)]

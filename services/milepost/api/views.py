@@ -40,7 +40,7 @@ class Found(NamedTuple):
         return f'W/"{self.tenant}:{self.execution_id}:{self.version}"'
 
     def view(self) -> dict[str, Any]:
-        """The members of `notifications.Execution`, ready for JSON."""
+        """The members of `notifications.Execution`; times are datetimes."""
         if isinstance(self.source, Request):
             return pending(self.source)
         return render(orjson.loads(self.source))
@@ -129,4 +129,4 @@ def pending(request: Request) -> dict[str, Any]:
         first_recorded_at=request.created_at,
         recorded_at=request.created_at,
     )
-    return view.model_dump(mode="json")
+    return view.model_dump()

@@ -1,12 +1,17 @@
 -- The execution that an id names, and how far the fold of each partition is behind its log.
 -- $1 execution id, $2 tenant or null, $3 topic of the events
-SELECT held.tenant, held.state, held.version, held.body, lag.partitions, lag.behind, lag.measured_at
+SELECT held.tenant, held.state, held.version, held.body, lag.partitions, lag.behind, lag.measured_at,
+    lag.problems
 FROM executions AS held
 CROSS JOIN (
     SELECT
         array_agg(partition) AS partitions,
-        array_agg(greatest(end_offset - next_offset, 0)) AS behind,
-        array_agg(end_offset_at) AS measured_at
+        -- greatest() ignores null, which says that the end is not known.
+        array_agg(
+            CASE WHEN end_offset IS NOT NULL THEN greatest(end_offset - next_offset, 0) END
+        ) AS behind,
+        array_agg(end_offset_at) AS measured_at,
+        array_agg(problem) AS problems
     FROM positions
     WHERE topic = $3
 ) AS lag

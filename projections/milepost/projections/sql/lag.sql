@@ -1,7 +1,11 @@
 -- How far the fold of each partition is behind its log. $1 topic of the events
 SELECT
     array_agg(partition) AS partitions,
-    array_agg(greatest(end_offset - next_offset, 0)) AS behind,
-    array_agg(end_offset_at) AS measured_at
+    -- greatest() ignores null, which says that the end is not known.
+    array_agg(
+        CASE WHEN end_offset IS NOT NULL THEN greatest(end_offset - next_offset, 0) END
+    ) AS behind,
+    array_agg(end_offset_at) AS measured_at,
+    array_agg(problem) AS problems
 FROM positions
 WHERE topic = $1

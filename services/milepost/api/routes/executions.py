@@ -126,7 +126,7 @@ async def _news(
 ) -> Found | None:
     """`found`, or what there is of it after waiting for something newer."""
     version = -1 if found is None else found.version
-    after = version if min_version is None else min_version
+    after = version if min_version is None else min_version - 1
     if version > after or (found is not None and found.terminal):
         return found
     await parts.watch.newer(execution_id, tenant, after, seconds)

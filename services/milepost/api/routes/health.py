@@ -40,8 +40,8 @@ async def healthz() -> Response:
 )
 async def readyz(parts: Parts) -> Response:
     """The database answers and is migrated, the broker answers, and the processors report."""
-    return_value = await readiness(parts)
-    return answer(return_value, 200 if return_value["ready"] else 503)
+    document = await readiness(parts)
+    return answer(document, 200 if document["ready"] else 503)
 
 
 async def readiness(parts: Context) -> dict[str, Any]:
@@ -58,13 +58,13 @@ async def readiness(parts: Context) -> dict[str, Any]:
 async def _problem(check: Awaitable[None]) -> str | None:
     try:
         await check
-    except (Problem, MilepostError, _Stale) as problem:
+    except (Problem, MilepostError, _NotFolded) as problem:
         return problem.detail if isinstance(problem, Problem) else str(problem)
     return None
 
 
-class _Stale(Exception):
-    """The processors do not report."""
+class _NotFolded(Exception):
+    """Something keeps the processors from folding what is published."""
 
 
 async def _check_database(parts: Context) -> None:
@@ -79,9 +79,11 @@ async def _check_broker(parts: Context) -> None:
 async def _check_positions(parts: Context) -> None:
     async with parts.database.acting_for(EVERY_TENANT) as connection:
         lag = await queries.lag(connection, parts.topic)
+    problems = [f"partition {one.partition}: {one.problem}" for one in lag if one.problem]
     if stale := _stale(lag, parts.now()):
-        partitions = ", ".join(map(str, stale))
-        raise _Stale(f"no processor has reported on partition {partitions} for too long")
+        problems.append(f"no processor reports on partition {', '.join(map(str, stale))}")
+    if problems:
+        raise _NotFolded("; ".join(problems))
 
 
 def _stale(lag: tuple[PartitionLag, ...], now: datetime) -> list[int]:

@@ -137,4 +137,6 @@ def _entry(logged: LoggedLine) -> dict[str, object]:
         "stream": line.stream,
         "message": line.message,
         "event_id": logged.event.id,
+        "partition": logged.event.partition,
+        "offset": logged.event.offset,
     }
