@@ -131,6 +131,11 @@ class Store:
         assert row is not None, "the statement returns the row it wrote"
         return Position(row["epoch"], row["next_offset"], row["relayed"])
 
+    async def check_owner(self, topic: str, partition: int, epoch: int) -> None:
+        """Raise Fenced unless `epoch` still owns the partition."""
+        if await self._pool.fetchval(statement("position_epoch"), topic, partition) != epoch:
+            raise Fenced(f"{topic}/{partition} has another owner")
+
     async def emitted_between(
         self, topic: str, partition: int, start: int, end: int, limit: int
     ) -> list[tuple[int, list[Outgoing]]]:

@@ -1,5 +1,7 @@
 """Makes the broker's topics agree with the ones declared in the contract, and checks that they do."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,6 +25,17 @@ class TopicsDiffer(Exception):
     """Topics are missing or configured otherwise than the contract says."""
 
 
+@asynccontextmanager
+async def connected(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administration client. Raises KafkaConnectionError when no broker answers."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def apply(
     bootstrap_servers: str, topics: Topics, *, partitions: int, replication: int = 1
 ) -> list[Applied]:
@@ -31,7 +44,7 @@ async def apply(
     `partitions` counts for new topics only: more partitions would move keys of running executions.
     Raises aiokafka.errors.KafkaError when the broker is away or refuses.
     """
-    async with AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+    async with connected(bootstrap_servers) as admin:
         existing = set(await admin.list_topics())
         applied = []
         for topic in topics.declared():
@@ -49,7 +62,7 @@ async def apply(
 
 async def verify(bootstrap_servers: str, topics: Topics) -> None:
     """Raise TopicsDiffer, naming every difference, unless the topics are as declared."""
-    async with AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+    async with connected(bootstrap_servers) as admin:
         existing = set(await admin.list_topics())
         problems = []
         for topic in topics.declared():

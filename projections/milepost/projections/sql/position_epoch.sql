@@ -1,0 +1,1 @@
+SELECT epoch FROM positions WHERE topic = $1 AND partition = $2

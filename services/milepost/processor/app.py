@@ -1,0 +1,156 @@
+"""The processor: wires the Faust app, the store and the partitions together and runs them."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import faust
+import orjson
+import structlog
+from asyncpg import InterfaceError, PostgresError
+from mode.supervisors import CrashingSupervisor
+
+from milepost.processor import topics
+from milepost.processor.ownership import Ownership
+from milepost.processor.transport import BatchConsumer, BatchTransport, PassOn
+from milepost.projections import store
+from milepost.settings import Settings
+
+# Seconds without progress, in spite of lag, after which the worker ends and is started anew.
+STUCK: Final = 60.0
+
+_log: Final = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
+    """Fold and relay until SIGTERM or SIGINT; tells `ready` one JSON line when partitions are owned.
+
+    Raises TopicsDiffer when the topics are not as declared, KafkaError or asyncpg's errors when the
+    broker or the database is away, and whatever ended the worker later.
+    """
+    # Batches are many small objects that live briefly: fewer, larger collections.
+    gc.set_threshold(100_000, 50, 100)
+    await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
+    async with _opened(settings) as (app, ownership):
+        ownership.on_assigned = _announce_once(ready)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await app.start()
+        reporter = asyncio.create_task(_report(app, ownership, settings.topics.events))
+        try:
+            await _first(stop.wait(), app.wait_crashed())
+        finally:
+            reporter.cancel()
+            await ownership.revoked()
+            await app.stop()
+        if app.crash_reason is not None:
+            raise app.crash_reason
+
+
+class Processor(faust.App):
+    """The Faust app, with the store that its reporter writes to."""
+
+    store: store.Store
+
+    async def wait_crashed(self) -> None:
+        """Return when the app has crashed."""
+        await self._crashed.wait()
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownership]]:
+    pool = await store.connect(settings.dsn, size=8)
+    async with (
+        pool,
+        topics.connected(settings.kafka_bootstrap_servers) as admin,
+    ):
+        app = _app(settings)
+        app.store = store.Store(pool, settings.topics)
+        ownership = Ownership(settings, app.store, admin, app.crash)
+        transport = cast(BatchTransport, app.transport)
+        transport.positions = ownership
+        app.on_partitions_revoked.connect(ownership.revoked)
+        ownership.consumer = cast(BatchConsumer, app.consumer)
+        _add_agent(app, settings, ownership)
+        yield app, ownership
+
+
+def _app(settings: Settings) -> Processor:
+    servers = [server.strip() for server in settings.kafka_bootstrap_servers.split(",")]
+    app = Processor(
+        settings.consumer_group,
+        broker=[f"kafka://{server}" for server in servers],
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 4,
+        broker_max_poll_records=settings.batch_records,
+        consumer_max_fetch_size=4 * 1_048_576,
+        # An offset that the broker does not have is an error; a guess would lose or repeat records.
+        consumer_auto_offset_reset="none",
+        agent_supervisor=CrashingSupervisor,
+    )
+    app.transport = BatchTransport([*app.conf.broker], app)
+    return app
+
+
+def _add_agent(app: Processor, settings: Settings, ownership: Ownership) -> None:
+    topic = app.topic(settings.topics.events, schema=PassOn())
+
+    @app.agent(topic, name="fold")
+    async def fold(stream: Any) -> None:
+        # No acknowledgements: offsets live in Postgres only.
+        async for fetched in stream.noack():
+            ownership.put(fetched)
+
+
+def _announce_once(ready: Callable[[str], Any]) -> Callable[[list[int]], None]:
+    announced = False
+
+    def announce(partitions: list[int]) -> None:
+        nonlocal announced
+        if not announced:
+            announced = True
+            ready(orjson.dumps({"processor": "ready", "partitions": sorted(partitions)}).decode())
+
+    return announce
+
+
+async def _report(app: Processor, ownership: Ownership, topic: str) -> None:
+    """Each second: the broker's end offsets, and whether every partition with lag moves."""
+    loop = asyncio.get_running_loop()
+    moved: dict[Any, tuple[int, float]] = {}
+    while True:
+        progress = ownership.progress()
+        ends = {tp: app.consumer.highwater(tp) for tp in progress}
+        known = {tp.partition: end for tp, end in ends.items() if end is not None}
+        if known:
+            try:
+                await app.store.report_ends(topic, known)
+            except (PostgresError, InterfaceError, OSError) as error:
+                _log.warning("report_failed", error=repr(error))
+        now = loop.time()
+        for tp, position in progress.items():
+            last, since = moved.get(tp, (None, now))
+            lagging = ends[tp] is not None and ends[tp] > position
+            moved[tp] = (position, since if lagging and last == position else now)
+            if now - moved[tp][1] > STUCK:
+                await app.crash(RuntimeError(f"partition {tp.partition} has lag but no progress"))
+        await asyncio.sleep(1)
+
+
+async def _first(*waits: Any) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,209 @@
+"""Sends what one partition's fold emits: the stored bytes, exactly once under `read_committed`.
+
+Each Kafka transaction carries the records of whole hand-overs together with the group's offset of the
+input partition, so the committed offset means 'folded and relayed' and ordinary lag tools show the
+truth. One transaction is in flight; what comes meanwhile goes together into the next.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+import stamina
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import OffsetAndMetadata
+
+from milepost.projections.outgoing import Outgoing
+
+MAX_PENDING: Final = 20_000
+MAX_TRANSACTION: Final = 5_000
+ATTEMPTS: Final = 10
+# Seconds within which the group's offset follows the fold even when there is nothing to send.
+IDLE_COMMIT: Final = 0.5
+# A producer flushes when it stops, for which a broker that is away gives it no end.
+STOP_SECONDS: Final = 3.0
+
+_log: Final = structlog.get_logger(__name__)
+_partition_of: Final = DefaultPartitioner()
+
+
+class _Handed(NamedTuple):
+    outgoing: Sequence[Outgoing]
+    next_offset: int
+
+
+class Relay:
+    """Relays one input partition.
+
+    Args:
+        source: the input partition, whose offset the group commits.
+        group: the consumer group.
+        new_producer: makes a transactional producer that is not started; called again after every
+            transaction that did not end cleanly, because a delayed commit or abort could land on the
+            next transaction of the same producer.
+        group_offset: reads the group's committed offset of `source`, None if there is none.
+        check_owner: raises Fenced unless the partition is still ours.
+    """
+
+    def __init__(
+        self,
+        source: TopicPartition,
+        group: str,
+        new_producer: Callable[[], AIOKafkaProducer],
+        group_offset: Callable[[], Awaitable[int | None]],
+        check_owner: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._source = source
+        self._group = group
+        self._new_producer = new_producer
+        self._group_offset = group_offset
+        self._check_owner = check_owner
+        self._producer: AIOKafkaProducer | None = None
+        self._pending: deque[_Handed] = deque()
+        self._records = 0
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self.confirmed: int | None = None
+
+    async def start(self) -> int | None:
+        """End the predecessor's transaction; the group's offset afterwards, None if there is none."""
+        producer = self._new_producer()
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        return await self._group_offset()
+
+    async def hand_over(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
+        """Take what the records below `next_offset` emitted; waits while too much is pending."""
+        await self._room.wait()
+        self._pending.append(_Handed(outgoing, next_offset))
+        self._records += len(outgoing)
+        if self._records >= MAX_PENDING:
+            self._room.clear()
+        self._drained.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled. Raises Fenced, or what went wrong `ATTEMPTS` times in a row."""
+        while True:
+            await self._changed.wait()
+            if not any(handed.outgoing for handed in self._pending):
+                await self._more_or_idle()
+            async for attempt in stamina.retry_context(
+                on=KafkaError, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=5.0
+            ):
+                with attempt:
+                    await self._relay_pending()
+
+    async def flush(self) -> None:
+        """Wait until nothing is pending."""
+        await self._drained.wait()
+
+    async def close(self) -> None:
+        """Stop the producer; an open transaction is aborted by the next owner."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await producer.stop()
+
+    async def _more_or_idle(self) -> None:
+        # Offsets alone are not worth a transaction each.
+        deadline = time.monotonic() + IDLE_COMMIT
+        while not any(handed.outgoing for handed in self._pending):
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    async def _relay_pending(self) -> None:
+        try:
+            if self._producer is None:
+                await self._recover()
+            while self._pending:
+                taken = self._take()
+                await self._transact(
+                    [record for handed in taken for record in handed.outgoing],
+                    taken[-1].next_offset,
+                )
+                self._confirm(taken[-1].next_offset)
+            self._changed.clear()
+            self._drained.set()
+        except KafkaError as error:
+            _log.warning("relay_failed", partition=self._source.partition, error=repr(error))
+            await self.close()
+            await self._check_owner()
+            raise
+
+    async def _recover(self) -> None:
+        """With a new producer: what became of the transaction whose end is not known?"""
+        committed = await self.start()
+        if committed is not None:
+            self._confirm(committed)
+
+    def _take(self) -> list[_Handed]:
+        taken: list[_Handed] = []
+        records = 0
+        for handed in self._pending:
+            if taken and records + len(handed.outgoing) > MAX_TRANSACTION:
+                break
+            taken.append(handed)
+            records += len(handed.outgoing)
+        return taken
+
+    async def _transact(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
+        producer = self._producer
+        assert producer is not None, "started or recovered before"
+        await producer.begin_transaction()
+        # Records first: offsets sent before them are lost (aiokafka issue 1004).
+        sent = await _send(producer, outgoing)
+        await asyncio.gather(*sent)
+        await producer.send_offsets_to_transaction(
+            {self._source: OffsetAndMetadata(next_offset, "")}, self._group
+        )
+        await producer.commit_transaction()
+
+    def _confirm(self, next_offset: int) -> None:
+        # Transactions carry whole hand-overs, so the committed offset is the end of one.
+        while self._pending and self._pending[0].next_offset <= next_offset:
+            self._records -= len(self._pending.popleft().outgoing)
+        self.confirmed = max(next_offset, self.confirmed or 0)
+        if self._records < MAX_PENDING:
+            self._room.set()
+
+
+async def _send(
+    producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]
+) -> list[asyncio.Future[object]]:
+    """Send in batches built here: aiokafka's `send` costs several times as much a record."""
+    sent: list[asyncio.Future[object]] = []
+    builders: dict[TopicPartition, object] = {}
+    now = int(time.time() * 1_000)
+    for topic, key, headers, value in outgoing:
+        partitions = sorted(await producer.partitions_for(topic))
+        target = TopicPartition(topic, _partition_of(key, partitions, partitions))
+        for _ in range(2):
+            builder = builders.get(target) or builders.setdefault(target, producer.create_batch())
+            if builder.append(key=key, value=value, timestamp=now, headers=headers):  # type: ignore[attr-defined]
+                break
+            # Full: send it and begin the next one.
+            sent.append(
+                await producer.send_batch(builders.pop(target), topic, partition=target.partition)
+            )
+    for (topic, partition), builder in builders.items():
+        sent.append(await producer.send_batch(builder, topic, partition=partition))
+    return sent
