@@ -15,6 +15,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from milepost.schemas.events import EVENTS, EventData, Requested
+from milepost.schemas.topics import MAX_EVENT_BYTES
 from milepost.schemas.values import EARLIEST, LATEST, TENANT_PATTERN, UUID_PATTERN
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -123,6 +124,10 @@ def _decode(record: Record) -> Event:
     value = record.value
     if value is None:
         raise _Invalid("empty", "value", "the record has no value")
+    # The broker's limit is for what is compressed; what goes out must fit as it is.
+    if len(value) > MAX_EVENT_BYTES:
+        message = f"the value is larger than {MAX_EVENT_BYTES:,} bytes"
+        raise _Invalid("too_large", "value", message)
     headers = dict(record.headers)
     if len(headers) != len(record.headers):
         _refuse_repeated(record.headers)

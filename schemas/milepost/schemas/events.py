@@ -41,7 +41,11 @@ class EventData(BaseModel):
 
 
 class Requested(EventData):
-    """Somebody asks for an operation. Its execution id must recompute from this data."""
+    """Somebody asks for an operation. Its execution id must recompute from this data.
+
+    `parameters_digest` (hex SHA-256 of the canonical parameters) stands in for `parameters` that are
+    not to be told, and needs an `idempotency_key`.
+    """
 
     type: ClassVar[str] = "milepost.execution.requested.v1"
     operation: Word

@@ -60,16 +60,17 @@ def execution_id(
     With `key` only (tenant, operation, key) count; without it the provider, the parameters and the
     links that are set do. Raises ValueError for parameters that RFC 8785 cannot express.
     """
-    if key is not None:
-        name = canonical([tenant, operation, key])
-    else:
-        identity = {
-            "provider": provider,
-            "parameters": dict(parameters or {}),
-            "links": dict(links or {}),
-        }
-        name = canonical([tenant, operation, identity])
-    return _uuid5(NAMESPACE.bytes, name)
+    identity = key if key is not None else unkeyed(provider, parameters, links)
+    return _uuid5(NAMESPACE.bytes, canonical([tenant, operation, identity]))
+
+
+def unkeyed(
+    provider: str | None,
+    parameters: Mapping[str, Any] | None,
+    links: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """What stands in the place of the idempotency key where there is none."""
+    return {"provider": provider, "parameters": dict(parameters or {}), "links": dict(links or {})}
 
 
 def parameters_digest(parameters: Mapping[str, Any] | None) -> str:

@@ -165,7 +165,8 @@ class _Rfc3339:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "format": "date-time"}
+        bounds = "RFC 3339 with an offset; from 1970, before 2200; read to the microsecond."
+        return {"type": "string", "format": "date-time", "description": bounds}
 
 
 def _no_nul(maximum: int, minimum: int = 0) -> Constraints:
@@ -186,10 +187,24 @@ Digest = Annotated[str, Constraints(pattern=r"^[0-9a-f]{64}$")]
 Code = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$")]
 LabelName = Annotated[str, Constraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
 Labels = Annotated[dict[LabelName, Annotated[str, _no_nul(255)]], Field(max_length=MAX_LABELS)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_within(_BIGINTS))]
+JsonObject = Annotated[
+    dict[str, Any],
+    AfterValidator(_within(_BIGINTS)),
+    Field(
+        description=f"Any JSON object: at most {MAX_JSON_DEPTH} levels deep, no NUL and no lone "
+        "surrogate, integers of 64 bits, finite numbers."
+    ),
+]
 # Parameters enter the execution id through RFC 8785, which knows only the integers that every JSON
 # implementation agrees on.
-Parameters = Annotated[dict[str, Any], AfterValidator(_within(_SAFE_INTEGERS))]
+Parameters = Annotated[
+    dict[str, Any],
+    AfterValidator(_within(_SAFE_INTEGERS)),
+    Field(
+        description=f"Any JSON object: at most {MAX_JSON_DEPTH} levels deep, no NUL and no lone "
+        "surrogate, integers within 2**53 - 1 on either side of zero, finite numbers."
+    ),
+]
 Timestamp = Annotated[AwareDatetime, Ge(EARLIEST), Lt(LATEST), _Rfc3339()]
 # Strict: "40" and true are no numbers.
 Seconds = Annotated[float, Strict(), Field(gt=0, le=31_536_000, allow_inf_nan=False)]
