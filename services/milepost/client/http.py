@@ -38,9 +38,11 @@ class LogEntry(BaseModel):
 
 
 class TenantResource(ViewedResource):
-    """A resource of a tenant, and the execution that last reported it."""
+    """A resource of a tenant, the execution that reports it, and when the broker got to know."""
 
-    execution_id: str | None = None
+    tenant: str
+    execution_id: str
+    recorded_at: datetime
 
 
 class _Page(BaseModel):
@@ -102,6 +104,7 @@ class MilepostClient:
         labels: Mapping[str, str] | None = None,
         links: Mapping[str, str] | None = None,
         expectations: Mapping[str, float] | None = None,
+        requested_by: str | None = None,
     ) -> Execution:
         """Ask for an operation; the same key and body give the same execution."""
         body = {
@@ -111,17 +114,25 @@ class MilepostClient:
             "labels": labels,
             "links": links,
             "expectations": expectations,
+            "requested_by": requested_by,
         }
         path = f"/tenants/{_path(tenant)}/executions"
         headers = None if key is None else {b"Idempotency-Key": _header("key", key)}
         return self._parse(Execution, await self._send("POST", path, body=body, headers=headers))
 
     async def cancel(
-        self, execution_id: str, *, reason: str | None = None, requested_by: str | None = None
-    ) -> None:
+        self,
+        execution_id: str,
+        *,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        tenant: str | None = None,
+    ) -> Execution:
         """Ask for an execution to be called off. ApiError 409: it is over already."""
         body = {"reason": reason, "requested_by": requested_by}
-        await self._send("POST", f"/executions/{_path(execution_id)}:cancel", body=body)
+        path = f"/executions/{_path(execution_id)}:cancel"
+        answer = await self._send("POST", path, query={"tenant": tenant}, body=body)
+        return self._parse(Execution, answer)
 
     async def execution(self, execution_id: str, *, tenant: str | None = None) -> Execution:
         """What is known about an execution now."""
@@ -163,14 +174,19 @@ class MilepostClient:
         assert isinstance(look, Execution)
         return look
 
-    async def transitions(self, execution_id: str) -> list[Transition]:
+    async def transitions(
+        self, execution_id: str, *, tenant: str | None = None
+    ) -> list[Transition]:
         """How it came into its states, in order, each with its three times."""
         path = f"/executions/{_path(execution_id)}/transitions"
-        return [one async for one in self._pages(Transition, path, {})]
+        return [one async for one in self._pages(Transition, path, {"tenant": tenant})]
 
-    async def logs(self, execution_id: str) -> AsyncIterator[LogEntry]:
+    async def logs(
+        self, execution_id: str, *, tenant: str | None = None
+    ) -> AsyncIterator[LogEntry]:
         """Its log lines in order, fetched page by page."""
-        async for entry in self._pages(LogEntry, f"/executions/{_path(execution_id)}/logs", {}):
+        path = f"/executions/{_path(execution_id)}/logs"
+        async for entry in self._pages(LogEntry, path, {"tenant": tenant}):
             yield entry
 
     async def executions(

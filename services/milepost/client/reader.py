@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from pydantic import ValidationError
 
 from milepost.client import broker
-from milepost.client.errors import MilepostError
+from milepost.client.errors import BrokerRefused, MilepostError
 from milepost.schemas.notifications import Command, Completion
 from milepost.settings import Settings
 
@@ -131,7 +131,10 @@ class Reader(ABC, Generic[Item]):
                     await self._commit(consumer)
                     return item
             await self._commit(consumer)
-            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MANY)
+            try:
+                batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MANY)
+            except KafkaError as error:
+                raise BrokerRefused(self._servers, str(error)) from None
             for records in batches.values():
                 self._fetched.extend(records)
 
