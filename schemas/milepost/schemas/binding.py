@@ -59,28 +59,41 @@ class Record(Protocol):
 class Event(NamedTuple):
     """A fact that a publisher reported. Times are microseconds since 1970, UTC.
 
-    `occurred` is when it happened, `reported` when the publisher said so, `recorded` when the broker
-    appended it (millisecond resolution). `partition` and `offset` say where the raw record is.
+    `key` says where it stands among the facts of its execution. `occurred`, its first part, is when it
+    happened, `reported` when the publisher said so, `recorded` when the broker appended it (millisecond
+    resolution). `partition` and `offset` say where the raw record is.
     """
 
     type: str
     tenant: str
     execution_id: str
-    id: str
-    source: str
-    occurred: int
+    key: Key
     reported: int
     recorded: int
-    sequence: int
     traceparent: str | None
     partition: int
     offset: int
     data: EventData
 
     @property
-    def key(self) -> Key:
-        """Where this event stands among the facts of its execution."""
-        return (self.occurred, self.sequence, self.source, self.id)
+    def occurred(self) -> int:
+        """When it happened."""
+        return self.key[0]
+
+    @property
+    def sequence(self) -> int:
+        """The publisher's own order among events of the same moment; 0 if it gave none."""
+        return self.key[1]
+
+    @property
+    def source(self) -> str:
+        """Who reported it."""
+        return self.key[2]
+
+    @property
+    def id(self) -> str:
+        """Unique within `source`."""
+        return self.key[3]
 
 
 class Rejection(NamedTuple):
@@ -165,16 +178,15 @@ def _event(record: Record, attributes: dict[str, bytes | None], value: bytes) ->
         message = "does not recompute from the tenant, the operation and the key or parameters"
         raise _Invalid("id_mismatch", "subject", message)
     sequence, traceparent = attributes.get("ce_sequence"), attributes.get("ce_traceparent")
+    occurred = (data.occurred_at - EARLIEST) // _MICROSECOND
+    order = 0 if sequence is None else _sequence(sequence)
     return Event(
         schema.type,
         tenant,
         execution,
-        _text(event_id, "id"),
-        _source(source),
-        (data.occurred_at - EARLIEST) // _MICROSECOND,
+        (occurred, order, _source(source), _text(event_id, "id")),
         _time(time),
         record.timestamp * 1_000,
-        0 if sequence is None else _sequence(sequence),
         None if traceparent is None else _traceparent(traceparent),
         record.partition,
         record.offset,

@@ -16,7 +16,7 @@ import stamina
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from milepost.projections.outgoing import Outgoing
@@ -30,7 +30,6 @@ IDLE_COMMIT: Final = 0.5
 STOP_SECONDS: Final = 3.0
 
 _log: Final = structlog.get_logger(__name__)
-_partition_of: Final = DefaultPartitioner()
 
 
 class _Handed(NamedTuple):
@@ -170,7 +169,7 @@ class Relay:
         assert producer is not None, "started or recovered before"
         await producer.begin_transaction()
         # Records first: offsets sent before them are lost (aiokafka issue 1004).
-        sent = await _send(producer, outgoing)
+        sent = await _send(producer, outgoing, self._source.partition)
         await asyncio.gather(*sent)
         await producer.send_offsets_to_transaction(
             {self._source: OffsetAndMetadata(next_offset, "")}, self._group
@@ -187,23 +186,32 @@ class Relay:
 
 
 async def _send(
-    producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]
+    producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], source_partition: int
 ) -> list[asyncio.Future[object]]:
-    """Send in batches built here: aiokafka's `send` costs several times as much a record."""
+    """Send in batches built here: aiokafka's `send` costs several times as much a record.
+
+    A record goes to the partition with the number of its source: all of one execution's records stay
+    in order, and topics with as many partitions as the events topic are partitioned alike.
+    """
     sent: list[asyncio.Future[object]] = []
-    builders: dict[TopicPartition, object] = {}
+    builders: dict[str, BatchBuilder] = {}
     now = int(time.time() * 1_000)
     for topic, key, headers, value in outgoing:
-        partitions = sorted(await producer.partitions_for(topic))
-        target = TopicPartition(topic, _partition_of(key, partitions, partitions))
         for _ in range(2):
-            builder = builders.get(target) or builders.setdefault(target, producer.create_batch())
-            if builder.append(key=key, value=value, timestamp=now, headers=headers):  # type: ignore[attr-defined]
+            builder = builders.get(topic) or builders.setdefault(topic, producer.create_batch())
+            if builder.append(key=key, value=value, timestamp=now, headers=headers):
                 break
             # Full: send it and begin the next one.
-            sent.append(
-                await producer.send_batch(builders.pop(target), topic, partition=target.partition)
-            )
-    for (topic, partition), builder in builders.items():
-        sent.append(await producer.send_batch(builder, topic, partition=partition))
+            sent.append(await _send_batch(producer, builders.pop(topic), topic, source_partition))
+    for topic, builder in builders.items():
+        sent.append(await _send_batch(producer, builder, topic, source_partition))
     return sent
+
+
+async def _send_batch(
+    producer: AIOKafkaProducer, builder: BatchBuilder, topic: str, source_partition: int
+) -> asyncio.Future[object]:
+    partitions = sorted(await producer.partitions_for(topic))
+    partition = partitions[source_partition % len(partitions)]
+    future: asyncio.Future[object] = await producer.send_batch(builder, topic, partition=partition)
+    return future
