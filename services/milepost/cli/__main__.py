@@ -1,0 +1,5 @@
+"""`python -m milepost.cli` is the `milepost` command."""
+
+from milepost.cli.app import main
+
+main()

@@ -1,0 +1,108 @@
+"""The commands for operators: one service each, and what must be prepared for them.
+
+They take their settings from the environment (`MILEPOST_...`).
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from milepost.cli import logs, parent
+from milepost.settings import Settings
+
+
+def processor() -> None:
+    """Fold events into the projections and send completions, until SIGTERM or Ctrl-C.
+
+    Prints one JSON line when it has its partitions. Start as many as the events topic has
+    partitions at most; each takes its share.
+
+    Example: `MILEPOST_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 milepost processor`
+    """
+    from milepost.processor.app import serve
+
+    settings = _service_settings()
+    asyncio.run(serve(settings, ready=_ready))
+
+
+def api() -> None:
+    """Serve the HTTP API, until SIGTERM or Ctrl-C.
+
+    Prints one JSON line with its URL when it listens.
+
+    Example: `MILEPOST_API_PORT=8081 milepost api`
+    """
+    import uvloop
+
+    from milepost.api import serve
+
+    settings = _service_settings()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+def apply_topics(
+    *,
+    partitions: PositiveInt = 12,
+    replication: PositiveInt = 1,
+    output: Annotated[Literal["text", "json"], Parameter(name=["--output", "-o"])] = "text",
+) -> None:
+    """Create the topics that are missing and correct the configuration of the others.
+
+    Example: `milepost topics apply --partitions 12 --replication 3`
+
+    Args:
+        partitions: Partitions of topics that are created; existing ones keep theirs.
+        replication: Copies of topics that are created.
+        output: A line per topic for people, or one JSON array.
+    """
+    from milepost.processor.topics import apply
+
+    settings = _command_settings()
+    applied = asyncio.run(
+        apply(
+            settings.kafka_bootstrap_servers,
+            settings.topics,
+            partitions=partitions,
+            replication=replication,
+        )
+    )
+    if output == "json":
+        print(json.dumps([one._asdict() for one in applied]))
+    else:
+        for one in applied:
+            print(f"{one.outcome:<9} {one.name}")
+
+
+def migrate() -> None:
+    """Bring the database to the schema of this version. Safe from several places at once.
+
+    Example: `MILEPOST_DATABASE_URL=postgresql://me@db/milepost milepost db migrate`
+    """
+    from milepost.projections.migrate import migrate
+
+    asyncio.run(migrate(_command_settings().dsn))
+    print("the database has this version's schema", file=sys.stderr)
+
+
+def _service_settings() -> Settings:
+    settings = Settings()
+    logs.configure(settings)
+    parent.follow()
+    return settings
+
+
+def _command_settings() -> Settings:
+    settings = Settings()
+    # aiokafka logs each failed attempt; the error that comes of it says enough.
+    logs.configure(settings, libraries=logging.CRITICAL)
+    return settings
+
+
+def _ready(line: str) -> None:
+    print(line, flush=True)
