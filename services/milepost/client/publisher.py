@@ -210,8 +210,7 @@ class Publisher:
                 traceparent=traceparent,
             )
         except ValueError as error:
-            field, colon, message = str(error).partition(": ")
-            raise InvalidEvent(*((field, message) if colon else ("data", field))) from None
+            raise _refusal(data, error) from None
         return await self._send(record)
 
     async def publish_cloudevent(self, event: BaseCloudEvent) -> Published:
@@ -249,6 +248,13 @@ class Publisher:
                 raise RecordTooLarge(len(record.value), MAX_EVENT_BYTES) from None
         event_id = dict(record.headers)["ce_id"].decode()
         return Published(event_id, metadata.partition, metadata.offset)
+
+
+def _refusal(data: EventData, error: ValueError) -> InvalidEvent:
+    field, colon, message = str(error).partition(": ")
+    if field == "value" and (size := len(data.model_dump_json())) > MAX_EVENT_BYTES:
+        return RecordTooLarge(size, MAX_EVENT_BYTES)
+    return InvalidEvent(field, message) if colon else InvalidEvent("data", field)
 
 
 def _draft(record: Encoded) -> ConsumerRecord[bytes, bytes]:

@@ -104,12 +104,15 @@ class _Block(_Twin[T]):
 class ExecutionHandle(_Twin[handles.ExecutionHandle]):
     """See `milepost.client.ExecutionHandle`."""
 
-    def __init__(self, twin: handles.ExecutionHandle, portal: BlockingPortal | None) -> None:
+    def __init__(self, twin: handles.ExecutionHandle, publisher: "Publisher") -> None:
         self._twin = twin
-        self._portal = portal
+        self._publisher = publisher
         self.tenant = twin.tenant
         self.execution_id = twin.execution_id
         self.event_id = twin.event_id
+
+    def _call(self, method: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        return self._publisher._call(method)
 
     publish = _blocking(handles.ExecutionHandle.publish)
     started = _blocking(handles.ExecutionHandle.started)
@@ -123,13 +126,11 @@ def _handle(
     method: Callable[
         Concatenate[publisher.Publisher, P], Coroutine[Any, Any, handles.ExecutionHandle]
     ],
-) -> Callable[Concatenate[_Twin[publisher.Publisher], P], ExecutionHandle]:
+) -> Callable[Concatenate["Publisher", P], ExecutionHandle]:
     @wraps(method)
-    def call(
-        self: _Twin[publisher.Publisher], /, *args: P.args, **kwargs: P.kwargs
-    ) -> ExecutionHandle:
+    def call(self: "Publisher", /, *args: P.args, **kwargs: P.kwargs) -> ExecutionHandle:
         run = self._call(partial(method, self._twin, *args, **kwargs))
-        return ExecutionHandle(run, self._portal)
+        return ExecutionHandle(run, self)
 
     return call
 
@@ -147,7 +148,7 @@ class Publisher(_Block[publisher.Publisher]):
 
     def execution(self, tenant: str, execution_id: str) -> ExecutionHandle:
         """See `milepost.client.Publisher.execution`."""
-        return ExecutionHandle(self._twin.execution(tenant, execution_id), self._portal)
+        return ExecutionHandle(self._twin.execution(tenant, execution_id), self)
 
 
 class Subscriber(_Block[subscriber.Subscriber]):
