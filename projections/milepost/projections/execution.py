@@ -192,7 +192,10 @@ def _progressed(held: Execution | None, new: Execution, event: Event) -> Outcome
         changed |= _learn(new.facts, "steps", event.key, progress.steps)
     changed |= _learn(new.facts, "log_link", event.key, data.log_link)
     # Reports without facts (only log lines, or a sign of life) are told from repeats by this key.
-    newest = _learn(new.facts, "progressed", event.key, event.id)
+    last = new.facts.get("progressed")
+    newest = last is None or last.key < event.key
+    if newest:
+        new.facts["progressed"] = Fact(event.key, True)
     if new.state == PENDING:
         new.state = RUNNING
         return _changed(new, Disposition.APPLIED, "inferred")
@@ -275,11 +278,12 @@ def _conflict(new: Execution, event: Event, reason: str) -> Outcome:
 
 
 def _is_known(held: Execution, event: Event) -> bool:
-    """Whether this very event made one of the transitions."""
+    """Whether this very event made one of the transitions, or has been flagged already."""
+    identity = event.key[2:]  # source and id
     for transition in held.transitions.values():
-        if transition.key[3] == event.id and transition.key[2] == event.source:
+        if transition.key[2:] == identity:
             return True
-    return False
+    return any(conflict.key[2:] == identity for conflict in held.conflicts)
 
 
 def _enter(new: Execution, state: str, event: Event, *, inferred: bool = False) -> bool:
