@@ -230,7 +230,7 @@ class MilepostClient:
             try:
                 view = await self._get(Execution, path, query, held=held)
             except (ApiError, ApiUnavailable) as error:
-                if isinstance(error, ApiError) and error.status != 404:
+                if isinstance(error, ApiError) and error.status != 404 and error.status < 500:
                     raise
                 yield error
             else:

@@ -244,7 +244,9 @@ class Execution:
         self, code: str, message: str, exit_code: int, signal_name: str | None
     ) -> Outcome:
         now, resources = self._clock(), self._resources()
-        details = {"exit_code": exit_code, "signal": signal_name}
+        details: dict[str, Any] = {"exit_code": exit_code}
+        if signal_name is not None:
+            details["signal"] = signal_name
         await self._insist(
             lambda event_id: self._handle.failed(
                 code,
