@@ -1,0 +1,78 @@
+"""Every name of Faust and aiokafka that the batch hand-over uses but that they do not publish.
+
+Their versions are pinned; when a pin moves, what fails here says what to look at.
+"""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from faust import App
+from faust.tables.recovery import Recovery
+from faust.transport import consumer as base
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import ConsumerMessage
+from mode import Service
+
+from milepost.processor.transport import BatchConsumer, BatchThread, BatchTransport
+
+
+def test_the_pinned_versions_are_installed() -> None:
+    assert version("faust-streaming") == "0.15.3"
+    assert version("aiokafka") == "0.14.0"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (base.Consumer, "getmany", ["self", "timeout"]),
+        (base.Consumer, "seek_to_committed", ["self"]),
+        (base.Consumer, "perform_seek", ["self"]),
+        (base.Consumer, "_getmany", ["self", "active_partitions", "timeout"]),
+        (base.Consumer, "_get_active_partitions", ["self"]),
+        (base.Consumer, "on_buffer_full", ["self", "tp"]),
+        (base.Consumer, "on_buffer_drop", ["self", "tp"]),
+        (base.Consumer, "pause_partitions", ["self", "tps"]),
+        (driver.Consumer, "_new_consumer_thread", ["self"]),
+        (driver.Consumer, "seek_wait", ["self", "partitions"]),
+        (driver.Consumer, "earliest_offsets", ["self", "partitions"]),
+        (driver.Consumer, "highwaters", ["self", "partitions"]),
+        (driver.Consumer, "highwater", ["self", "tp"]),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
+    ],
+)
+def test_the_methods_that_are_overridden_or_called(
+    owner: type, name: str, parameters: list[str]
+) -> None:
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+def test_ours_stand_in_for_theirs() -> None:
+    assert BatchTransport.Consumer is BatchConsumer
+    assert issubclass(BatchConsumer, driver.Consumer)
+    assert issubclass(BatchThread, driver.AIOKafkaConsumerThread)
+
+
+def test_the_attributes_that_are_read() -> None:
+    source = inspect.getsource(base.Consumer.__init__)
+    for name in ("_buffered_partitions", "can_resume_flow"):
+        assert f"self.{name} = " in source
+    assert "flow_active" in vars(base.Consumer)
+    assert "self._isolation_level = isolation_level" in inspect.getsource(AIOKafkaConsumer.__init__)
+    assert "self._crashed = " in inspect.getsource(Service.__init__)
+    assert issubclass(App, Service)
+
+
+def test_a_seek_follows_every_assignment_before_the_flow_resumes() -> None:
+    source = inspect.getsource(Recovery._resume_streams)
+    assert source.index("consumer.perform_seek()") < source.index("consumer.resume_flow()")
+
+
+def test_messages_carry_a_generation() -> None:
+    parameters = list(inspect.signature(ConsumerMessage.__init__).parameters)
+    assert parameters[1:10] == [
+        "topic", "partition", "offset", "timestamp", "timestamp_type", "headers", "key", "value",
+        "checksum",
+    ]  # fmt: skip
+    assert {"tp", "generation_id"} <= set(parameters)
