@@ -104,7 +104,9 @@ class Run:
         return self._told(CancellationRequested, at, told)
 
     def _request(self, occurred_at: datetime, **facts: Any) -> Requested:
-        facts = {"provider": "ecs", "parameters": self.parameters} | facts
+        facts = {"provider": "ecs"} | facts
+        if "parameters_digest" not in facts:
+            facts = {"parameters": self.parameters} | facts
         return Requested(
             occurred_at=occurred_at, operation=self.operation, idempotency_key=self.key, **facts
         )

@@ -67,7 +67,10 @@ def emitted(what: Emit, execution: Execution, event: Event, topics: Topics) -> O
 
 
 def quarantined(record: Record, rejection: Rejection, topics: Topics) -> Outgoing:
-    """The raw record, its own headers first, then why and whence."""
+    """The raw record, its own headers first, then why and whence.
+
+    One that came compressed and is too large to go on uncompressed leaves its bytes to `event_log`.
+    """
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     reasons = {
         "milepost-type": QUARANTINE_TYPE,
@@ -77,12 +80,18 @@ def quarantined(record: Record, rejection: Rejection, topics: Topics) -> Outgoin
         "milepost-origin": origin,
         "milepost-recorded-at": str(moment(record.timestamp * 1_000)),
     }
+    key, value, own = record.key, record.value, record.headers
+    if (size := _size(record)) > MAX_EVENT_BYTES:
+        key, value, own = None, None, ()
+        reasons["milepost-omitted-bytes"] = str(size)
     # "replace": a reason may quote what could not be decoded.
-    headers = [
-        *record.headers,
-        *((name, text.encode("utf-8", "replace")) for name, text in reasons.items()),
-    ]
-    return Outgoing(topics.quarantine, record.key, headers, record.value)
+    headers = [*own, *((name, text.encode("utf-8", "replace")) for name, text in reasons.items())]
+    return Outgoing(topics.quarantine, key, headers, value)
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
