@@ -3,8 +3,7 @@
 Nothing starts before a test asks for it. See `stack.py` for which Kafka and Postgres these are.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,9 +12,9 @@ import asyncpg
 import pytest
 
 from milepost.settings import Settings
-from stack import Service, running_kafka, running_postgres, variant
+from stack import Services, running_kafka, running_postgres, variant
 
-StartService = Callable[..., Awaitable[Service]]
+StartService = Services
 
 
 @pytest.fixture(scope="session")
@@ -81,24 +80,15 @@ def settings(broker_settings: Settings, database: str) -> Settings:
 @pytest.fixture(scope="module")
 async def service(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[StartService]:
+) -> AsyncIterator[Services]:
     """Starts `python -m milepost.cli <command...>` on this module's stack, ready when returned.
 
     `await service("processor", settings=...)` gives a `stack.Service`; what still runs at the end
     of the module is stopped, and a failing test shows the logs.
     """
-    folder: Path = tmp_path_factory.mktemp("services")
-    started: list[Service] = []
-
-    async def start(*command: str, settings: Settings = settings) -> Service:
-        started.append(await Service.start(settings, folder, *command))
-        return started[-1]
-
-    start.started = started  # type: ignore[attr-defined]  # for the report below
-    yield start
-    for one in started:
-        if one.exit_status is None:
-            await one.stop()
+    services = Services(settings, tmp_path_factory.mktemp("services"))
+    yield services
+    await services.stop()
 
 
 @pytest.hookimpl(wrapper=True)

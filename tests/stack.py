@@ -220,6 +220,26 @@ class Service:
         return ready
 
 
+class Services:
+    """Starts services: `await service("processor")` gives a `Service` that is ready."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.started: list[Service] = []
+        self._settings = settings
+        self._folder = folder
+
+    async def __call__(self, *command: str, settings: Settings | None = None) -> Service:
+        service = await Service.start(settings or self._settings, self._folder, *command)
+        self.started.append(service)
+        return service
+
+    async def stop(self) -> None:
+        """Stop what still runs."""
+        for service in self.started:
+            if service.exit_status is None:
+                await service.stop()
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment variables that make another process read these settings."""
     values = {}

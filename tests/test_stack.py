@@ -5,7 +5,14 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from milepost.settings import Settings
-from stack import docker_problem, environment, kafka_container, postgres_container, variant
+from stack import (
+    Services,
+    docker_problem,
+    environment,
+    kafka_container,
+    postgres_container,
+    variant,
+)
 
 
 async def _lists_topics(servers: str) -> list[str]:
@@ -63,3 +70,8 @@ def test_a_service_reads_the_settings_of_its_test(
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+async def test_a_service_that_does_not_become_ready_shows_why(service: Services) -> None:
+    with pytest.raises(AssertionError, match="no-such-service"):
+        await service("no-such-service")

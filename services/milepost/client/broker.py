@@ -5,9 +5,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -30,13 +30,6 @@ _TOPIC_SECONDS: Final = 5
 _CLOSE_SECONDS: Final = 5
 
 
-class KafkaClient(Protocol):
-    """What aiokafka's producer and consumer have in common."""
-
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
 @asynccontextmanager
 async def understood(servers: str, seconds: float) -> AsyncIterator[None]:
     """Limit the block to `seconds`, and turn aiokafka's errors into Milepost's."""
@@ -49,7 +42,7 @@ async def understood(servers: str, seconds: float) -> AsyncIterator[None]:
         raise BrokerRefused(servers, str(error)) from None
 
 
-async def start(client: KafkaClient, servers: str, seconds: float) -> None:
+async def start(client: AIOKafkaProducer | AIOKafkaConsumer, servers: str, seconds: float) -> None:
     """Start `client`, trying again until a broker answers.
 
     Raises BrokerUnavailable after `seconds`, BrokerRefused when trying again is pointless; the
@@ -59,9 +52,11 @@ async def start(client: KafkaClient, servers: str, seconds: float) -> None:
         async with understood(servers, seconds):
             while True:
                 try:
-                    return await client.start()
+                    await client.start()
                 except KafkaConnectionError:
                     await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    return
     except BaseException:
         await stop(client)
         raise
@@ -70,7 +65,7 @@ async def start(client: KafkaClient, servers: str, seconds: float) -> None:
 async def require_topics(metadata: Any, topics: Iterable[str], servers: str) -> None:
     """Wait a moment for topics that are being created. Raises TopicMissing.
 
-    `metadata` is an `AIOKafkaClient`: it knows the topics of the whole cluster.
+    `metadata` is an `AIOAIOKafkaProducer | AIOKafkaConsumer`: it knows the topics of the whole cluster.
     """
     missing = set(topics)
     deadline = time.monotonic() + _TOPIC_SECONDS
@@ -80,7 +75,7 @@ async def require_topics(metadata: Any, topics: Iterable[str], servers: str) -> 
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def stop(client: KafkaClient) -> None:
+async def stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     """Close `client`. What cannot be delivered within some seconds is given up."""
     closing = asyncio.ensure_future(client.stop())
     try:
@@ -93,3 +88,6 @@ async def stop(client: KafkaClient) -> None:
         closing.cancel()
         with suppress(asyncio.CancelledError, KafkaError):
             await closing
+        # Where leaving a group fails, aiokafka leaves its connections open.
+        metadata = client.client if isinstance(client, AIOKafkaProducer) else client._client
+        await metadata.close()

@@ -59,8 +59,9 @@ class MilepostClient:
 
     Args:
         url: where the API is, e.g. `http://127.0.0.1:8080`; by default `MILEPOST_API_URL`.
-        token: the bearer token; by default `MILEPOST_TOKEN`. It is sent to `url` only: redirects
-            are not followed, proxies and credentials in the environment are ignored.
+        token: the bearer token; by default, where `url` is the default too, `MILEPOST_TOKEN`. It is
+            sent to `url` only: redirects are not followed, proxies and credentials in the
+            environment are ignored.
         timeout: seconds that one request may take.
 
     Methods raise ApiError for what the API refuses (`status` 404: no such execution, or not this

@@ -107,8 +107,10 @@ class Reader(ABC, Generic[Item]):
         try:
             if kind is None:
                 self._finish()
-            if kind is None or issubclass(kind, Exception):
                 await self._commit(consumer)
+            elif issubclass(kind, Exception):
+                with suppress(MilepostError):  # the block's own error counts
+                    await self._commit(consumer)
         finally:
             self._consumer = None
             await broker.stop(consumer)

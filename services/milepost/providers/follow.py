@@ -45,6 +45,6 @@ def exit_code(view: Execution | None) -> int:
 def _line(view: Execution) -> str:
     if view.failure is not None:
         return view.failure.message
-    if view.progress is not None and view.progress.message:
+    if view.state is State.RUNNING and view.progress is not None and view.progress.message:
         return view.progress.message
     return f"{view.state.value} (followed)"
