@@ -53,7 +53,6 @@ class Log:
     def __init__(self, pool: Any, settings: Settings) -> None:
         self._store = Store(pool, settings.topics)
         self._topic = settings.topics.events
-        self._epochs: dict[int, int] = {}
         self._ends: dict[int, int] = {}
 
     async def report(
@@ -83,10 +82,9 @@ class Log:
         self, *records: Encoded, partition: int = 0, recorded_at: datetime | None = None
     ) -> None:
         """Append these records as one batch."""
-        if partition not in self._epochs:
-            position = await self._store.acquire(self._topic, partition, 0)
-            self._epochs[partition] = position.epoch
-        start = self._ends.get(partition, 0)
+        # Taken over each time: a module may have several of these on one database.
+        position = await self._store.acquire(self._topic, partition, 0)
+        start = position.next_offset
         timestamp = int((recorded_at or now()).timestamp() * 1_000)
         appended = [
             Appended(
@@ -97,7 +95,7 @@ class Log:
         ]  # fmt: skip
         end = self._ends[partition] = start + len(records)
         batch = Batch(self._topic, partition, start, end, decode_all(appended))
-        await self._store.write(batch, self._epochs[partition], None)
+        await self._store.write(batch, position.epoch, None)
 
     async def measure(self, behind: int, partition: int = 0) -> None:
         """Report the end of a partition, as a processor does each second."""
@@ -173,10 +171,11 @@ def document(response: httpx2.Response, status: int) -> dict[str, Any]:
 async def running_api(settings: Settings) -> AsyncIterator[Api]:
     """The API on a free port, in this process."""
     async with served(settings) as (url, parts):
-        pool = await store.connect(settings.dsn, size=2)
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        async with (
+            await store.connect(settings.dsn, size=2) as pool,
+            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
+        ):
             yield Api(url, http, parts, Log(pool, settings), settings)
-        await pool.close()
 
 
 @contextlib.asynccontextmanager
@@ -187,10 +186,12 @@ async def served(settings: Settings) -> AsyncIterator[tuple[str, Context]]:
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.ensure_future(server._serve([listener]))
-        await asyncio.wait_for(server.listening.wait(), 10)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.context
-        server.should_exit = True
-        await task
+        try:
+            await asyncio.wait_for(server.listening.wait(), 10)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.context
+        finally:
+            server.should_exit = True
+            await task
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from milepost.api import context, problems
-from milepost.api.bodies import MAX_BODY_BYTES
 from milepost.api.problems import ProblemDocument
 from milepost.api.routes import executions, health, history, resources, tenants
 from milepost.settings import Settings
@@ -36,7 +35,6 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
         version="1",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,

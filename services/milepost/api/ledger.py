@@ -46,13 +46,24 @@ class Ledger:
         under the id of the event that was noted first. Raises Problem: another request under the
         same key (422), too large (413), or the database or the broker away (503).
         """
+        execution_id = requested.execution_id(tenant)
+        noted = await self._note(tenant, requested, now)
+        if noted is None or noted.published_at is not None:
+            return execution_id, False
+        await self._publish(noted)
+        async with self._database.acting_for(tenant) as connection:
+            await queries.mark_published(connection, [noted])
+        return execution_id, True
+
+    async def _note(self, tenant: str, requested: Requested, now: datetime) -> Request | None:
+        """The row of the ledger, made or found; None where the fold has the request already."""
         execution_id, fingerprint = requested.execution_id(tenant), requested.fingerprint()
         record = _record(requested, tenant, execution_id, now)
         async with self._database.acting_for(tenant) as connection:
             held = await queries.execution(connection, execution_id, tenant, self._topic)
             if held is not None and (known := _fingerprint(held)) is not None:
                 _refuse_reuse(known, fingerprint)
-                return execution_id, False
+                return None
             await queries.note_request(
                 connection,
                 tenant=tenant,
@@ -65,12 +76,7 @@ class Ledger:
             noted = await queries.request(connection, execution_id, tenant)
         assert noted is not None
         _refuse_reuse(noted.fingerprint, fingerprint)
-        if noted.published_at is not None:
-            return execution_id, False
-        await self._publish(noted)
-        async with self._database.acting_for(tenant) as connection:
-            await queries.mark_published(connection, [noted])
-        return execution_id, True
+        return noted
 
     async def run(self) -> None:
         """Publish, until cancelled, what was noted some seconds ago and is not published yet."""

@@ -45,7 +45,7 @@ DATABASE_UNAVAILABLE: Final = Kind("database-unavailable", 503, "The database is
 BROKER_UNAVAILABLE: Final = Kind("broker-unavailable", 503, "The broker is away")
 SHUTTING_DOWN: Final = Kind("shutting-down", 503, "The API is shutting down")
 
-_BY_STATUS: Final = {404: NO_SUCH_ROUTE, 405: METHOD_NOT_ALLOWED, 413: BODY_TOO_LARGE}
+_BY_STATUS: Final = {404: NO_SUCH_ROUTE, 405: METHOD_NOT_ALLOWED}
 
 
 class Problem(HTTPException):

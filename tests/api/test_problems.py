@@ -1,0 +1,245 @@
+"""Everything that is wrong gets a problem document with a stable type, and never a 500."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from api.harness import Api, connected, document, requested
+from milepost.projections.statements import statement
+
+EXECUTIONS = "/v1/tenants/acme/executions"
+EXECUTION = f"/v1/executions/{uuid4()}"
+TENANTS = ["", "a b", "-a", "a/b", "%00", "ä", "x" * 129]
+IDS = ["1", "x" * 36, str(uuid4()).upper(), uuid4().hex, "%00", f"{uuid4()}%0A", "é"]
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+async def test_a_tenant_that_is_none(api: Api, tenant: str) -> None:
+    for path in (f"/v1/tenants/{tenant}", f"/v1/tenants/{tenant}/executions"):
+        response = await api.http.get(path)
+        document(response, 404 if tenant in ("", "a/b") else 422)
+    response = await api.http.post(f"/v1/tenants/{tenant}/executions", json={"operation": "x"})
+    assert response.status_code in (404, 422)
+
+
+@pytest.mark.parametrize("execution_id", IDS)
+async def test_an_execution_id_that_is_none(api: Api, execution_id: str) -> None:
+    for part in ("", "/transitions", "/events", "/logs", "/resources"):
+        problem = await api.get(f"/v1/executions/{execution_id}{part}", 422)
+        assert problem["type"] == "/problems/invalid-request"
+        assert problem["errors"][0]["parameter"] == "execution_id"
+    await api.post(f"/v1/executions/{execution_id}:cancel", status=422)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (EXECUTION, {"wait": "61s"}),
+        (EXECUTION, {"wait": "60001ms"}),
+        (EXECUTION, {"wait": "-1"}),
+        (EXECUTION, {"wait": "1h"}),
+        (EXECUTION, {"wait": "nan"}),
+        (EXECUTION, {"wait": "1e9"}),
+        (EXECUTION, {"wait": ""}),
+        (EXECUTION, {"wait": "٣s"}),
+        (EXECUTION, {"min_version": "-1"}),
+        (EXECUTION, {"min_version": str(2**63)}),
+        (EXECUTION, {"min_version": "1.5"}),
+        (EXECUTION, {"tenant": "a b"}),
+        (EXECUTION, {"tenant": "\0"}),
+        (f"{EXECUTION}/events", {"page_size": "0"}),
+        (f"{EXECUTION}/events", {"tenant": "\0"}),
+        (f"{EXECUTION}/logs", {"page_size": "501"}),
+        (EXECUTIONS, {"page_size": "0"}),
+        (EXECUTIONS, {"page_size": "501"}),
+        (EXECUTIONS, {"page_size": "many"}),
+        (EXECUTIONS, {"order": "up"}),
+        (EXECUTIONS, {"state": "done"}),
+        (EXECUTIONS, {"operation": "Provision"}),
+        (EXECUTIONS, {"operation": "\0"}),
+        (EXECUTIONS, {"provider": "a b"}),
+        (EXECUTIONS, {"states": "failed"}),
+        (EXECUTIONS, {"page_token": "x" * 10_000}),
+        ("/v1/tenants/acme/resources", {"released": "perhaps"}),
+        ("/v1/tenants/acme/resources", {"kind": "\0"}),
+        ("/v1/resources", {}),
+        ("/v1/resources", {"kind": "k8s.pod"}),
+        ("/v1/resources", {"kind": "k8s.pod", "id": ""}),
+        ("/v1/resources", {"kind": "k8s.pod", "id": "\0"}),
+        ("/v1/resources", {"kind": "k8s.pod", "id": "x" * 513}),
+    ],
+)
+async def test_a_query_that_is_not_valid(api: Api, path: str, query: dict[str, str]) -> None:
+    problem = await api.get(path, 422, **query)
+    assert problem["type"] == "/problems/invalid-request"
+    named = {error["parameter"] for error in problem["errors"]}
+    assert not query or named & {*query, "id"}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "#/operation"),
+        ({"operation": "Provision"}, "#/operation"),
+        ({"operation": None}, "#/operation"),
+        ({"operation": "x\0"}, "#/operation"),
+        ({"operation": "x", "provider": 1}, "#/provider"),
+        ({"operation": "x", "parameters": []}, "#/parameters"),
+        ({"operation": "x", "parameters": {"a": "\0"}}, "#/parameters"),
+        ({"operation": "x", "parameters": {"a": 2**53}}, "#/parameters"),
+        ({"operation": "x", "labels": {"a/b~": "v"}}, "#/labels/a~1b~0/[key]"),
+        ({"operation": "x", "labels": {"a": "v" * 256}}, "#/labels/a"),
+        ({"operation": "x", "links": {"parent": "1"}}, "#/links/parent"),
+        ({"operation": "x", "expectations": {"duration_seconds": 0}}, None),
+        ({"operation": "x", "occurred_at": "2026-01-01T00:00:00Z"}, "#/occurred_at"),
+        ({"operation": "x", "unknown": 1}, "#/unknown"),
+        ([], "#"),
+        ("text", "#"),
+        (None, "#"),
+        (1, "#"),
+    ],
+)
+async def test_a_body_that_is_not_valid(api: Api, body: Any, pointer: str | None) -> None:
+    problem = await api.post(EXECUTIONS, body, 422, {"content-type": "application/json"})
+    assert problem["type"] == "/problems/invalid-request"
+    assert problem["errors"][0]["pointer"] == (pointer or "#/expectations/duration_seconds")
+
+
+def deep(depth: int) -> bytes:
+    """An operation with parameters so many objects deep."""
+    return b'{"operation": "x", "parameters": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"{", 400),
+        (b"{}x", 400),
+        (b"\xff", 400),
+        (b'{"operation": "x", "parameters": {"a": NaN}}', 400),
+        (b'{"operation": "x", "parameters": {"a": Infinity}}', 400),
+        (b'{"operation": "\\ud800"}', 400),
+        (b'{"operation": "x", "parameters": {"a": "\\ud800"}}', 400),
+        (b'{"operation": "x", "parameters": {"a": 1e999}}', 422),
+        (b'{"operation": "x", "parameters": {"a": ' + b"9" * 5_000 + b"}}", 400),
+        (deep(40), 422),
+        (deep(100_000), 400),
+        (b"[" * 100_000, 400),
+    ],
+)
+async def test_a_body_that_is_no_json_for_us(api: Api, content: bytes, status: int) -> None:
+    response = await api.http.post(
+        EXECUTIONS, content=content, headers={"content-type": "application/json"}
+    )
+    problem = document(response, status)
+    kinds = {400: "/problems/malformed-body", 422: "/problems/invalid-request"}
+    assert problem["type"] == kinds[status]
+
+
+async def test_a_body_of_another_media_type(api: Api) -> None:
+    for headers in ({"content-type": "text/plain"}, {"content-type": "nonsense"}, {}):
+        response = await api.http.post(EXECUTIONS, content=b"{}", headers=headers)
+        assert document(response, 415)["type"] == "/problems/unsupported-media-type"
+
+
+async def test_a_body_is_limited(api: Api) -> None:
+    content = b'{"operation": "x", "parameters": {"a": "%s"}}' % (b"x" * 1_048_576)
+    headers = {"content-type": "application/json"}
+
+    async def chunks() -> Any:
+        for start in range(0, len(content), 65_536):
+            yield content[start : start + 65_536]
+
+    for body in (content, chunks()):
+        response = await api.http.post(EXECUTIONS, content=body, headers=headers)
+        assert document(response, 413)["type"] == "/problems/body-too-large"
+
+
+async def test_a_request_that_fills_more_than_a_record_is_not_noted(api: Api) -> None:
+    body = {"operation": "x", "parameters": {"a": "x" * 1_046_000}}
+    problem = await api.post(EXECUTIONS, body, 413)
+    assert problem["type"] == "/problems/body-too-large"
+    async with connected(api.settings.dsn) as connection:
+        assert await connection.fetchval("SELECT max(length(value)) FROM requests") is None
+
+
+async def test_a_path_and_a_method_that_do_not_exist(api: Api) -> None:
+    for path in ("/", "/v1", "/v2/tenants/acme", f"{EXECUTION}/", "/v1/executions", "/docs"):
+        assert (await api.get(path, 404))["type"] == "/problems/no-such-route"
+    response = await api.http.delete(EXECUTION)
+    assert document(response, 405)["type"] == "/problems/method-not-allowed"
+    assert response.headers["allow"] == "GET"
+
+
+async def test_a_header_that_is_not_valid(api: Api) -> None:
+    for tag in ('"', ",,,", "W/", "é"):
+        headers = {b"If-None-Match": tag.encode()}
+        response = await api.http.get(EXECUTION, headers=headers)
+        assert document(response, 404)
+
+
+async def test_the_document_describes_every_answer(api: Api) -> None:
+    described = await api.get("/openapi.json")
+    assert described["openapi"].startswith("3.1")
+    schemas = described["components"]["schemas"]
+    assert {"ProblemDocument", "ExecutionAnswer", "ExecutionRequest"} <= set(schemas)
+    assert "HTTPValidationError" not in schemas
+    for path, methods in described["paths"].items():
+        if not path.startswith("/v1"):
+            continue
+        for operation in methods.values():
+            errors = {status for status in operation["responses"] if status >= "400"}
+            assert {"422", "503"} <= errors
+            for status in errors:
+                assert set(operation["responses"][status]["content"]) == {
+                    "application/problem+json"
+                }
+
+
+class TestRowLevelSecurity:
+    """The second wall: without any filter of ours, the role sees one tenant's rows."""
+
+    TABLES = ("executions", "event_log", "resources", "tenant_activity", "requests")
+
+    async def test_another_tenant_sees_nothing(self, api: Api) -> None:
+        from api.harness import now
+        from milepost.schemas.events import Started
+        from milepost.schemas.values import Resource
+
+        pod = Resource("k8s.pod", "web-1")
+        id_ = await api.execution("walled", Started(occurred_at=now(), resources=(pod,)))
+        await api.post("/v1/tenants/walled/executions", {"operation": "provision"})
+        for tenant, visible in (("walled", True), ("stranger", False), ("", False)):
+            async with api.parts.database.acting_for(tenant) as connection:
+                for table in self.TABLES:
+                    seen = await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
+                    assert (seen > 0) is visible, table
+                row = await connection.fetchrow(
+                    statement("execution"), id_, None, api.settings.topics.events
+                )
+                assert (row is not None) is visible
+
+    async def test_the_role_owns_nothing_and_writes_only_the_ledger(self, api: Api) -> None:
+        import asyncpg
+
+        async with api.parts.database.acting_for("*") as connection:
+            assert await connection.fetchval("SELECT current_user") == "milepost_api"
+        for forbidden in (
+            "UPDATE executions SET state = 'failed'",
+            "DELETE FROM requests",
+            "UPDATE requests SET value = ''",
+            "DROP TABLE requests",
+            "ALTER TABLE executions DISABLE ROW LEVEL SECURITY",
+        ):
+            connection = await api.parts.database.connect()
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(forbidden)
+            await connection.close()
+
+    async def test_a_connection_without_a_tenant_sees_nothing(self, api: Api) -> None:
+        await api.log.report("walled", (r := requested()).execution_id("walled"), r)
+        connection = await api.parts.database.connect()
+        for table in self.TABLES:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+        await connection.close()

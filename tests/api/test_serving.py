@@ -1,0 +1,171 @@
+"""The process: ready line, signals, a port that is taken, a broker or a database that is away."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from api.harness import Api, connected, document, now, requested, running_api, seconds, served
+from milepost.api import CannotServe, serve
+from milepost.api.routes.health import readiness
+from milepost.settings import Settings
+from stack import environment
+
+SERVE = "import asyncio; from milepost.api import serve; from milepost.settings import Settings; "
+SERVE += "asyncio.run(serve(Settings()))"
+
+
+@contextlib.asynccontextmanager
+async def process(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The API as a process of its own, and its address."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVE,
+        env=environment(settings), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert running.stdout is not None
+        line = await asyncio.wait_for(running.stdout.readline(), 15)
+        yield running, json.loads(line)["api"]
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_time_with_long_polls_open(
+    settings: Settings, number: signal.Signals
+) -> None:
+    async with process(settings) as (running, url), httpx2.AsyncClient(base_url=url) as http:
+        waits = [
+            asyncio.ensure_future(http.get(f"/v1/executions/{uuid4()}?wait=60s")) for _ in range(5)
+        ]
+        # All are under way when a later request on another connection is answered.
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        took, status = await seconds(_end(running, number))
+        assert (status, took < 5) == (0, True)
+        for response in await asyncio.gather(*waits):
+            problem = document(response, 503)
+            assert problem["type"] == "/problems/shutting-down"
+            assert response.headers["retry-after"].isdecimal()
+
+
+async def _end(running: asyncio.subprocess.Process, number: signal.Signals) -> int:
+    running.send_signal(number)
+    return await running.wait()
+
+
+async def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(CannotServe, match=f"port {port} on 127.0.0.1 is taken.*API_PORT"):
+            await serve(Settings(api_port=port))
+
+
+async def test_an_address_that_is_not_here_is_named() -> None:
+    for host in ("192.0.2.1", "no such host"):
+        with pytest.raises(CannotServe, match=f"cannot listen on {host}.*API_HOST"):
+            await serve(Settings(api_host=host, api_port=0))
+
+
+async def test_a_ready_api_says_so(api: Api) -> None:
+    found = await api.get("/readyz")
+    assert found["ready"] is True
+    assert set(found["checks"]) == {"database", "broker", "positions"}
+
+
+async def test_processors_that_report_no_more_are_named(api: Api) -> None:
+    request = requested()
+    await api.log.report("acme", request.execution_id("acme"), request)
+    await api.log.measure(behind=0)
+    assert (await api.get("/readyz"))["ready"] is True
+    later = now() + timedelta(minutes=1)
+    parts = api.parts.__class__(**{**vars(api.parts), "now": lambda: later})
+    checks = (await readiness(parts))["checks"]
+    assert checks["positions"] == {"ok": False, "detail": "no processor reports on partition 0"}
+    async with connected(api.settings.dsn) as connection:
+        await connection.execute("UPDATE positions SET problem = 'the topic was recreated'")
+    detail = (await readiness(api.parts))["checks"]["positions"]["detail"]
+    assert detail == "partition 0: the topic was recreated"
+
+
+def away(settings: Settings, **where: object) -> Settings:
+    """The settings with something where nothing listens."""
+    return Settings(**{**dict(settings), **where})
+
+
+async def test_without_a_broker_reads_answer_and_requests_wait_in_the_ledger(
+    settings: Settings,
+) -> None:
+    async with running_api(away(settings, kafka_bootstrap_servers="127.0.0.1:9")) as api:
+        path, headers = "/v1/tenants/acme/executions", {"Idempotency-Key": str(uuid4())}
+        took, response = await seconds(
+            api.http.post(path, json={"operation": "provision"}, headers=headers)
+        )
+        assert document(response, 503)["type"] == "/problems/broker-unavailable"
+        assert took < 5
+        assert response.headers["retry-after"].isdecimal()
+        execution_id = await api.execution("acme")
+        await api.get(f"/v1/executions/{execution_id}")
+        ready = await api.http.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["broker"]["ok"] is False
+        assert "127.0.0.1:9" in ready.json()["checks"]["broker"]["detail"]
+        assert ready.json()["checks"]["database"]["ok"] is True
+    async with running_api(settings) as again:
+        async with connected(settings.dsn) as connection:
+            [row] = await connection.fetch("SELECT * FROM requests WHERE published_at IS NULL")
+        found = await again.get(f"/v1/executions/{row['execution_id']}")
+        assert (found["state"], found["version"]) == ("pending", 0)
+        assert await again.parts.ledger.sweep(timedelta(0)) == 1
+        events = [one.id for one in await again.published()]
+        assert events.count(row["event_id"]) == 1
+
+
+async def test_without_a_database_every_route_says_so(settings: Settings) -> None:
+    nowhere = away(settings, database_url="postgresql://postgres@127.0.0.1:9/milepost")
+    async with served(nowhere) as (url, _), httpx2.AsyncClient(base_url=url) as http:
+        for path in (
+            f"/executions/{uuid4()}", f"/executions/{uuid4()}/events", "/tenants/acme",
+            "/tenants/acme/executions", "/resources?kind=k8s.pod&id=1",
+        ):  # fmt: skip
+            problem = document(await http.get(f"/v1{path}"), 503)
+            assert problem["type"] == "/problems/database-unavailable"
+        response = await http.post("/v1/tenants/acme/executions", json={"operation": "x"})
+        assert document(response, 503)["type"] == "/problems/database-unavailable"
+        assert (await http.get("/healthz")).status_code == 200
+        ready = await http.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["database"]["ok"] is False
+
+
+async def test_a_database_that_is_not_migrated_says_so(settings: Settings, postgres: str) -> None:
+    empty = away(settings, database_url=postgres)
+    async with served(empty) as (url, _), httpx2.AsyncClient(base_url=url) as http:
+        problem = document(await http.get("/v1/tenants/acme"), 503)
+        assert "milepost migrate" in problem["detail"]
+        detail = (await http.get("/readyz")).json()["checks"]["database"]["detail"]
+        assert "milepost migrate" in detail
+
+
+async def test_a_database_that_comes_back_is_used_again(api: Api) -> None:
+    execution_id = await api.execution("acme")
+    async with connected(api.settings.dsn) as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'milepost-api'"
+        )
+    statuses = set()
+    for _ in range(20):
+        response = await api.http.get(f"/v1/executions/{execution_id}")
+        statuses.add(response.status_code)
+    assert response.status_code == 200
+    assert statuses <= {200, 503}
