@@ -4,15 +4,24 @@ The tables are always written in this order and rows in the order of their keys.
 only: a record below the position has been folded and is dropped, whoever hands it over again.
 """
 
-from collections.abc import Collection, Sequence
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
 import stamina
 import structlog
-from asyncpg.exceptions import DataError, InterfaceError, PostgresError
+from asyncpg.exceptions import (
+    DataError,
+    DeadlockDetectedError,
+    InterfaceError,
+    InternalClientError,
+    PostgresError,
+    SerializationError,
+)
 from asyncpg.pool import PoolConnectionProxy
 
 from milepost.projections import body
@@ -26,6 +35,7 @@ from milepost.schemas.binding import Rejection
 from milepost.schemas.topics import Topics
 from milepost.schemas.values import TERMINAL
 
+T = TypeVar("T")
 Connection = asyncpg.Connection | PoolConnectionProxy
 
 ATTEMPTS: Final = 8
@@ -165,22 +175,16 @@ class Store:
         unstorable: set[int] = set()
         while True:
             try:
-                return await self._write_persistently(batch, epoch, relayed, unstorable)
+                write = partial(self._write_once, batch, epoch, relayed, unstorable)
+                return await _persistently(write)
             except (DataError, UnicodeError) as error:
                 unstorable.add(await self._refused(batch, epoch, unstorable, error))
 
-    async def _write_persistently(
+    async def _write_once(
         self, batch: Batch, epoch: int, relayed: int | None, unstorable: Collection[int]
     ) -> Written:
-        # One path for conflicts, deadlocks, lost connections and commits of unknown outcome:
-        # forget what was read, read the position again, fold what is left.
-        async for attempt in stamina.retry_context(
-            on=_may_pass, attempts=ATTEMPTS, timeout=30, wait_initial=0.01, wait_max=2.0
-        ):
-            with attempt:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    return await self._transact(connection, batch, epoch, relayed, unstorable)
-        raise AssertionError("unreachable: the retries end by returning or raising")
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._transact(connection, batch, epoch, relayed, unstorable)
 
     async def _transact(
         self,
@@ -230,7 +234,8 @@ class Store:
         while len(suspects) > 1:
             half = suspects[: len(suspects) // 2]
             # Everything before the suspects is known to be fine or is already set aside.
-            refused = await self._refuses(batch, epoch, unstorable, half[-1] + 1)
+            refuses = partial(self._refuses, batch, epoch, unstorable, half[-1] + 1)
+            refused = await _persistently(refuses)
             suspects = half if refused else suspects[len(half) :]
         if not suspects:
             raise error
@@ -258,11 +263,30 @@ class Store:
         return False
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether trying again may help: everything of the connection or of concurrency."""
+async def _persistently(operation: Callable[[], Awaitable[T]]) -> T:
+    """One path for conflicts, deadlocks, lost connections and commits of unknown outcome.
+
+    Each attempt forgets what was read, reads the position again and folds what is left.
+    """
+    async for attempt in stamina.retry_context(
+        on=_may_pass, attempts=ATTEMPTS, timeout=30, wait_initial=0.01, wait_max=2.0
+    ):
+        with attempt:
+            return await operation()
+    raise AssertionError("unreachable: the retries end by returning or raising")
+
+
+def _may_pass(error: Exception) -> bool | float:
+    """Whether trying again may help, or in how many seconds: all of the connection or of concurrency."""
     if isinstance(error, Fenced | OffsetGap | DataError):
         return False
-    return isinstance(error, Conflict | PostgresError | InterfaceError | OSError | TimeoutError)
+    if isinstance(error, Conflict | DeadlockDetectedError | SerializationError):
+        # Whoever was in the way has committed.
+        return random.uniform(0, 0.02)
+    # InternalClientError: how asyncpg answers where the server ended an idle connection.
+    return isinstance(
+        error, PostgresError | InterfaceError | InternalClientError | OSError | TimeoutError
+    )
 
 
 def _left(batch: Batch, position: int, unstorable: Collection[int]) -> list[Decoded]:
