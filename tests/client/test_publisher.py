@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -23,7 +22,6 @@ from milepost.client import (
     broker,
     sync,
 )
-from milepost.embedded import EmbeddedKafka
 from milepost.schemas.events import Failed, Progressed, Requested, Started, Succeeded
 from milepost.schemas.identifiers import execution_id
 from milepost.schemas.values import Category, Origin
@@ -217,31 +215,3 @@ async def test_a_missing_topic_is_named(
     with pytest.raises(TopicMissing, match="milepost topics apply"):
         async with Publisher(wrong):
             pass
-
-
-async def test_a_broker_that_goes_away_fails_calls_in_time_and_one_that_returns_is_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from milepost.processor.topics import apply
-
-    monkeypatch.setattr(broker, "_CLOSE_SECONDS", 0.5)
-    async with EmbeddedKafka(tmp_path / "kafka") as kafka:
-        settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
-        await apply(kafka.bootstrap_servers, settings.topics, partitions=1)
-        async with (
-            Publisher(settings, timeout=1) as impatient,
-            Publisher(settings, timeout=30) as patient,
-        ):
-            await kafka.stop()
-            run = impatient.execution("acme", str(uuid4()))
-            with pytest.raises(BrokerUnavailable):
-                await run.started()
-            waiting = asyncio.create_task(patient.execution("acme", str(uuid4())).started())
-            await kafka.start()
-            assert (await waiting).offset >= 0
-            # What was given up may have arrived meanwhile; new calls go through again.
-            await run.succeeded()
-            await kafka.stop()
-            with pytest.raises(BrokerUnavailable):
-                await run.started()
-            # A broker that is gone for good does not keep the block from ending.

@@ -5,7 +5,6 @@ The processor is played here: its notifications are written in transactions, as 
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,7 +13,6 @@ from pydantic import BaseModel
 from log import command, completion, emit
 from milepost.client import Commands, State, Subscriber, TopicMissing, broker, sync
 from milepost.client.reader import Start
-from milepost.embedded import EmbeddedKafka
 from milepost.schemas.notifications import Completion
 from milepost.settings import Settings
 from stack import first
@@ -253,27 +251,3 @@ async def test_without_an_event_loop(broker_settings: Settings, group: str) -> N
     await _emit(broker_settings, one)
     async with asyncio.timeout(15):
         assert await consuming == one.id
-
-
-async def test_readers_end_in_time_and_leave_nothing_where_the_broker_is_gone(
-    tmp_path: Path,
-) -> None:
-    from milepost.processor.topics import apply
-
-    before = asyncio.all_tasks()
-    async with EmbeddedKafka(tmp_path / "kafka") as kafka:
-        settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
-        await apply(kafka.bootstrap_servers, settings.topics, partitions=1)
-        async with (
-            Subscriber(settings, group="g") as completions,
-            Commands(settings) as commands,
-        ):
-            waiting = [
-                asyncio.ensure_future(anext(completions)),
-                asyncio.ensure_future(anext(commands)),
-            ]
-            await kafka.stop()
-            for one in waiting:
-                one.cancel()
-            await asyncio.wait(waiting)
-    assert asyncio.all_tasks() == before

@@ -19,6 +19,7 @@ import pytest
 
 from log import command, emit, events
 from milepost.client import Failure, Progress, Resource, State
+from milepost.providers import execution
 from milepost.providers.process import Outcome, Update, run
 from milepost.schemas.events import Cancelled, EventData, Failed, Progressed, Started, Succeeded
 from milepost.schemas.values import RELEASED
@@ -262,12 +263,12 @@ async def test_what_another_request_started_is_followed(
 ) -> None:
     async with Stage(stage_settings, "echo", "ran") as stage:
         await stage.send("start", "the-first-request")
-        execution = stage.execution_id
-        await api.show(view(execution, State.RUNNING, 2, progress=Progress(message="halfway")))
+        followed = stage.execution_id
+        await api.show(view(followed, State.RUNNING, 2, progress=Progress(message="halfway")))
         assert (await stage.update("halfway")).state is State.RUNNING
         failure = Failure(code="exit_status", message="it broke", details={"exit_code": 7})
-        await api.show(view(execution, State.FAILED, 3, failure=failure))
-        assert await stage.outcome() == Outcome(execution, State.FAILED, 7, True)
+        await api.show(view(followed, State.FAILED, 3, failure=failure))
+        assert await stage.outcome() == Outcome(followed, State.FAILED, 7, True)
         assert await stage.published() == []
         assert stage.printed["stdout"] == b""
 
@@ -295,8 +296,9 @@ async def test_a_follower_who_stops_only_stops_following(
 
 
 async def test_a_process_left_behind_does_not_keep_it_from_ending(
-    stage_settings: Settings,
+    stage_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(execution, "_DRAIN_SECONDS", 0.2)
     script = "sleep 300 & echo $!"
     async with Stage(stage_settings, "sh", "-c", script) as stage:
         await stage.send("start")

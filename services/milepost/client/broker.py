@@ -77,13 +77,9 @@ async def require_topics(metadata: Any, topics: Iterable[str], servers: str) -> 
 
 async def stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     """Close `client`. What cannot be delivered within some seconds is given up."""
-    closing = asyncio.ensure_future(client.stop())
+    closing = asyncio.ensure_future(_close(client))
     try:
-        await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
-        if not closing.done() and isinstance(client, AIOKafkaProducer):
-            # An idempotent producer never gives up a batch, and waits for them when it stops.
-            client._sender.sender_task.cancel()
-            await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+        await asyncio.wait([closing], timeout=2 * _CLOSE_SECONDS)
     finally:
         closing.cancel()
         with suppress(asyncio.CancelledError, KafkaError):
@@ -91,3 +87,15 @@ async def stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
         # Where leaving a group fails, aiokafka leaves its connections open.
         metadata = client.client if isinstance(client, AIOKafkaProducer) else client._client
         await metadata.close()
+
+
+async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    if isinstance(client, AIOKafkaProducer) and client._sender.sender_task is not None:
+        flushing = asyncio.ensure_future(client.flush())
+        await asyncio.wait([flushing], timeout=_CLOSE_SECONDS)
+        if not flushing.done():
+            # An idempotent producer never gives up a batch, and would wait for it when it stops.
+            flushing.cancel()
+            await client._sender.close()
+            client._sender = None
+    await client.stop()

@@ -223,7 +223,8 @@ class MilepostClient:
     ) -> AsyncIterator[Execution | ApiError | ApiUnavailable]:
         """Every newer version until the execution is over, and between them what was in the way."""
         path = f"/executions/{_path(execution_id)}"
-        query: dict[str, Any] = {"tenant": tenant}
+        # From the first version on: it may appear between two looks.
+        query: dict[str, Any] = {"tenant": tenant, "min_version": 0}
         while True:
             asked = time.monotonic()
             held = _POLL_SECONDS if "wait" in query else 0
@@ -235,7 +236,7 @@ class MilepostClient:
                     raise
                 yield error
             else:
-                if news := view.version >= query.get("min_version", 0):
+                if news := view.version >= query["min_version"]:
                     query["min_version"] = view.version + 1
                     yield view
                 if view.state in TERMINAL:
