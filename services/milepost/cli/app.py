@@ -8,6 +8,7 @@ from typing import Final
 from cyclopts import App
 
 from milepost.cli import failures, services
+from milepost.cli.up import up
 
 app: Final = App(
     name="milepost",
@@ -18,6 +19,7 @@ app: Final = App(
     version=lambda: version("milepost"),
     result_action="return_int_as_exit_code_else_zero",
 )
+app.command(up)
 app.command(services.processor)
 app.command(services.api)
 

@@ -86,7 +86,9 @@ def migrate() -> None:
     """
     from milepost.projections.migrate import migrate
 
-    asyncio.run(migrate(_command_settings().dsn))
+    settings = Settings()
+    logs.configure(settings)
+    asyncio.run(migrate(settings.dsn))
     print("the database has this version's schema", file=sys.stderr)
 
 

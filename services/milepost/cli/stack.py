@@ -1,0 +1,217 @@
+"""A whole Milepost on this machine: Kafka, Postgres, the processor and the API, supervised."""
+
+import asyncio
+import errno
+import json
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from milepost.cli.failures import Unable
+from milepost.cli.supervisor import Part, Say, keep_running
+from milepost.cli.worker import Worker
+from milepost.settings import Settings
+
+DATABASE: Final = "milepost"
+# On one machine a processor that was killed need not be waited for as long as over a network.
+_SESSION_SECONDS: Final = 3
+
+
+class Configured(Settings):
+    """The settings of the environment alone.
+
+    A stack file that a killed `up` left behind must not pass for servers to use.
+    """
+
+    model_config = SettingsConfigDict(title=Settings.__name__)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment."""
+        return init_settings, env_settings
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a running stack is: the API's URL, Kafka's bootstrap servers, the database's URL."""
+
+    api: str
+    kafka: str
+    database: str
+
+    def json(self) -> str:
+        """One line, the shape of `stack.json`."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: `lock` is the descriptor of the lock on `folder`, `durable` as in Postgres."""
+
+    configured: Configured
+    folder: Path
+    lock: int
+    partitions: int
+    api_port: int
+    durable: bool = True
+
+
+@asynccontextmanager
+async def running(plan: Plan, say: Say) -> AsyncIterator[Endpoints]:
+    """Everything started, and kept running until the block ends; then nothing is left.
+
+    `say` gets a line per step. Raises Unable, EmbeddedError and the errors of the parts, several at
+    once as a group.
+    """
+    stack = _Stack(plan, say)
+    try:
+        endpoints = await stack.start()
+        keepers = [asyncio.create_task(keep_running(part, say)) for part in stack.parts]
+        try:
+            yield endpoints
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.wait(keepers)
+    finally:
+        await stack.stop()
+
+
+class _Stack:
+    def __init__(self, plan: Plan, say: Say) -> None:
+        self._plan = plan
+        self._say = say
+        # In the order of their end: who uses another ends before it.
+        self._order: dict[str, Part] = {}
+
+    @property
+    def parts(self) -> list[Part]:
+        return list(self._order.values())
+
+    async def start(self) -> Endpoints:
+        async with asyncio.TaskGroup() as group:
+            kafka = group.create_task(self._kafka())
+            database = group.create_task(self._database())
+        environment = self._environment(kafka.result(), database.result())
+        workers = {
+            name: Worker(name, environment, self._plan.folder, self._plan.lock)
+            for name in ("api", "processor")
+        }
+        self._order = {**workers, **self._order}
+        self._say("starting the processor and the API")
+        async with asyncio.TaskGroup() as group:
+            for worker in workers.values():
+                group.create_task(worker.start())
+        return Endpoints(workers["api"].ready["api"], kafka.result(), database.result())
+
+    async def stop(self) -> None:
+        for name in ("api", "processor", "kafka", "postgres"):
+            if part := self._order.get(name):
+                await part.stop()
+
+    async def _kafka(self) -> str:
+        from milepost.processor import topics
+
+        configured = self._plan.configured
+        if "kafka_bootstrap_servers" in configured.model_fields_set:
+            servers = configured.kafka_bootstrap_servers
+            self._say(f"using Kafka at {servers}")
+        else:
+            from milepost.embedded import EmbeddedKafka
+
+            self._say("starting Kafka")
+            kafka = EmbeddedKafka(self._plan.folder / "kafka", progress=self._say)
+            self._order["kafka"] = kafka
+            await kafka.start()
+            servers = kafka.bootstrap_servers
+        await topics.apply(servers, configured.topics, partitions=self._plan.partitions)
+        return servers
+
+    async def _database(self) -> str:
+        from milepost.projections.migrate import migrate
+
+        configured = self._plan.configured
+        if "database_url" in configured.model_fields_set:
+            dsn = configured.dsn
+            self._say("using the Postgres of MILEPOST_DATABASE_URL")
+        else:
+            from milepost.embedded import EmbeddedPostgres
+
+            self._say("starting Postgres")
+            postgres = EmbeddedPostgres(
+                self._plan.folder / "postgres", durable=self._plan.durable, progress=self._say
+            )
+            self._order["postgres"] = postgres
+            await postgres.start()
+            dsn = await _own_database(postgres.dsn)
+        await migrate(dsn)
+        return dsn
+
+    def _environment(self, kafka: str, database: str) -> dict[str, str]:
+        return {
+            "MILEPOST_SESSION_TIMEOUT_SECONDS": str(_SESSION_SECONDS),
+            **{name: value for name, value in os.environ.items() if name.startswith("MILEPOST_")},
+            "MILEPOST_KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "MILEPOST_DATABASE_URL": database,
+            "MILEPOST_API_PORT": str(self._plan.api_port),
+        }
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise Unable when nobody may listen on `port` of `host`."""
+    try:
+        _listen(host, port)
+    except (OSError, UnicodeError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise Unable(
+            f"the API needs port {port} on {host}, "
+            + ("which is taken. Stop what listens there" if taken else f"but cannot: {error}")
+            + f". Another port: milepost up --api-port {port + 1 if port < 65_535 else 8080}"
+        ) from None
+
+
+def free_port(host: str) -> int:
+    """A port that is free on `host` now.
+
+    Below every system's ephemeral range, so that no outgoing connection takes it while the API is
+    being started again.
+    """
+    for port in random.sample(range(15_000, 32_000), 200):
+        with suppress(OSError):
+            _listen(host, port)
+            return port
+    raise Unable(f"no free port on {host}")
+
+
+def _listen(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host, port), family=family).close()
+
+
+async def _own_database(maintenance_dsn: str) -> str:
+    """The database of ours in an embedded server, made when it is missing."""
+    import asyncpg
+
+    connection = await asyncpg.connect(maintenance_dsn)
+    try:
+        known = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE)
+        if not known:
+            await connection.execute(f"CREATE DATABASE {DATABASE}")
+    finally:
+        await connection.close()
+    return urlsplit(maintenance_dsn)._replace(path=f"/{DATABASE}").geturl()

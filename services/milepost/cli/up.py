@@ -1,0 +1,179 @@
+"""`milepost up`: the whole of Milepost on one machine."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt, UInt16
+
+from milepost.cli import logs
+from milepost.cli.failures import Unable
+from milepost.cli.stack import Configured, Endpoints, Plan, free_port, require_free, running
+
+_DATA: Final = Path(".milepost")
+# A killed `up` takes its servers with it; this is longer than the slowest of them needs.
+_FORMER_SECONDS: Final = 20.0
+
+
+def up(
+    *,
+    ephemeral: Annotated[bool, Parameter(negative=())] = False,
+    data: Path | None = None,
+    partitions: PositiveInt = 4,
+    api_port: UInt16 | None = None,
+) -> None:
+    """Run the whole of Milepost on this machine until Ctrl-C: for development and trials.
+
+    Kafka and Postgres come with Milepost; where `MILEPOST_KAFKA_BOOTSTRAP_SERVERS` or
+    `MILEPOST_DATABASE_URL` is set, that server is used instead. What dies is started again. When
+    everything is ready, one JSON line names the API, Kafka and the database; the same is in
+    `<data>/stack.json` while the stack runs, and other `milepost` commands started beside a
+    `.milepost` folder find the stack by it.
+
+    Example: `milepost up --data /srv/milepost --api-port 8081`
+
+    Args:
+        ephemeral: Use a throw-away folder and a free port, and remove the folder at the end.
+        data: Folder for data and logs. [default: .milepost]
+        partitions: Partitions of topics that are created; existing ones keep theirs.
+        api_port: Port of the HTTP API; 0 takes a free one.
+            [default: MILEPOST_API_PORT or 8080; a free one with --ephemeral]
+    """
+    if ephemeral and data is not None:
+        raise Unable("--ephemeral has a folder of its own: leave out --data, or --ephemeral.")
+    asyncio.run(_until_signalled(None if ephemeral else data or _DATA, partitions, api_port))
+
+
+async def _until_signalled(data: Path | None, partitions: int, api_port: int | None) -> None:
+    async def serve() -> None:
+        async with started(data, partitions, api_port, say) as (endpoints, folder):
+            with _announced(endpoints, folder):
+                await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+
+    def stop() -> None:
+        # Once: a second signal must not cut the orderly end short. That is bounded.
+        if not serving.cancelling():
+            say("stopping")
+            serving.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def started(
+    data: Path | None, partitions: int, api_port: int | None, say: Callable[[str], None]
+) -> AsyncIterator[tuple[Endpoints, Path]]:
+    """The stack in the folder `data` (None: a throw-away one), running until the block ends."""
+    configured = Configured()
+    logs.configure(configured, libraries=logging.CRITICAL)
+    if api_port is None:
+        chosen = "api_port" in configured.model_fields_set or data is not None
+        api_port = configured.api_port if chosen else 0
+    if api_port:
+        require_free(configured.api_host, api_port)
+    else:
+        api_port = free_port(configured.api_host)
+    with _folder(data) as folder:
+        lock = await _locked(folder)
+        try:
+            plan = Plan(configured, folder, lock, partitions, api_port, durable=data is not None)
+            async with running(plan, say) as endpoints:
+                yield endpoints, folder
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        folder = data.absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(folder, error) from None
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="milepost-", ignore_cleanup_errors=True) as name:
+        # Started by root, Postgres runs as another user, who must get through.
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+async def _locked(folder: Path) -> int:
+    """The descriptor of a lock on `folder`, which the stack's processes keep as long as they live."""
+    path = folder / "up.lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+    deadline = time.monotonic() + _FORMER_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            owner = path.read_text()
+            if _alive(owner) or time.monotonic() > deadline:
+                os.close(lock)
+                raise Unable(
+                    f"another `milepost up` (process {owner}) runs in {folder}. "
+                    "Stop it, or choose another folder with --data."
+                ) from None
+        # Its processes are still on their way out.
+        await asyncio.sleep(0.05)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _not_writable(folder: Path, error: OSError) -> Unable:
+    return Unable(
+        f"cannot write in the folder {folder}: {error.strerror}. Choose another with --data."
+    )
+
+
+@contextmanager
+def _announced(endpoints: Endpoints, folder: Path) -> Iterator[None]:
+    """While the block runs, `stack.json` says where the stack is; standard output says it once."""
+    path, fresh = folder / "stack.json", folder / "stack.json.new"
+    fresh.unlink(missing_ok=True)
+    # For its owner only: the database's URL has the password in it.
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(endpoints.json() + "\n")
+    fresh.replace(path)
+    try:
+        print(endpoints.json(), flush=True)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
