@@ -7,7 +7,8 @@ from typing import Final
 
 from cyclopts import App
 
-from milepost.cli import failures, services
+from milepost.cli import executions, failures, services
+from milepost.cli.run import run
 from milepost.cli.up import up
 
 app: Final = App(
@@ -20,6 +21,8 @@ app: Final = App(
     result_action="return_int_as_exit_code_else_zero",
 )
 app.command(up)
+app.command(run)
+app.command(executions.app)
 app.command(services.processor)
 app.command(services.api)
 

@@ -52,6 +52,14 @@ def configure(settings: Settings, *, libraries: int = logging.WARNING) -> None:
         logging.getLogger(library).setLevel(max(level, libraries))
 
 
+def configure_for_commands(settings: Settings) -> None:
+    """As `configure`, for a command that ends with a sentence about what went wrong.
+
+    What a library logs on the way there, such as each failed attempt to connect, would repeat it.
+    """
+    configure(settings, libraries=logging.CRITICAL)
+
+
 def _renderer(log_format: str) -> Any:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str)

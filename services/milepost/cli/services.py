@@ -5,7 +5,6 @@ They take their settings from the environment (`MILEPOST_...`).
 
 import asyncio
 import json
-import logging
 import sys
 from typing import Annotated, Literal
 
@@ -63,7 +62,8 @@ def apply_topics(
     """
     from milepost.processor.topics import apply
 
-    settings = _command_settings()
+    settings = Settings()
+    logs.configure_for_commands(settings)
     applied = asyncio.run(
         apply(
             settings.kafka_bootstrap_servers,
@@ -96,13 +96,6 @@ def _service_settings() -> Settings:
     settings = Settings()
     logs.configure(settings)
     parent.follow()
-    return settings
-
-
-def _command_settings() -> Settings:
-    settings = Settings()
-    # aiokafka logs each failed attempt; the error that comes of it says enough.
-    logs.configure(settings, libraries=logging.CRITICAL)
     return settings
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import logging
 import os
 import signal
 import sys
@@ -86,7 +85,7 @@ async def started(
 ) -> AsyncIterator[tuple[Endpoints, Path]]:
     """The stack in the folder `data` (None: a throw-away one), running until the block ends."""
     configured = Configured()
-    logs.configure(configured, libraries=logging.CRITICAL)
+    logs.configure_for_commands(configured)
     if api_port is None:
         chosen = "api_port" in configured.model_fields_set or data is not None
         api_port = configured.api_port if chosen else 0

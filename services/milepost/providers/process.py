@@ -44,12 +44,14 @@ async def run(
     echo: Echo = pass_on,
     cancel: asyncio.Event | None = None,
     grace_seconds: float = 10,
+    broker_seconds: float = 30,
 ) -> Outcome:
     """Request an execution of `command`, run it when told to, and publish what truly happens.
 
     `key` (or, without one, the command itself) makes the execution: the same again follows the
     first. Setting `cancel`, a cancellation request from anywhere, or cancelling this coroutine ends
     the command: SIGTERM, then SIGKILL after `grace_seconds`. A follower only stops following.
+    A broker that does not answer is given up after `broker_seconds` when nothing has begun yet.
 
     The command finds `MILEPOST_EXECUTION_ID` and `MILEPOST_TENANT` in its environment, and in
     `MILEPOST_RESOURCES` a file to which it may write resources, one JSON object a line.
@@ -65,8 +67,8 @@ async def run(
     async def work() -> Outcome:
         # The commands first: from here on, ours cannot be missed.
         async with (
-            Commands(settings, providers={PROVIDER}) as commands,
-            Publisher(settings, source=source) as publisher,
+            Commands(settings, providers={PROVIDER}, timeout=broker_seconds) as commands,
+            Publisher(settings, source=source, timeout=broker_seconds) as publisher,
             MilepostClient(settings.api_url, _token(settings)) as api,
         ):
             handle = await publisher.request(

@@ -1,0 +1,85 @@
+"""How executions look in a terminal, in JSON, and in a pipe."""
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from milepost.client import Execution
+
+Output = Annotated[Literal["text", "json", "jsonl"], Parameter(name=["--output", "-o"])]
+# Nobody reads a pipe: there, nothing is wrapped to a width.
+_PIPE_WIDTH = 400
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and without bounds where it is none."""
+    return Console(
+        width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False
+    )
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the style of this command; identifiers are never cut."""
+    made = Table(title=title, box=None, title_justify="left", pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold", no_wrap=column == "EXECUTION")
+    return made
+
+
+def row(execution: Execution) -> tuple[str, str, str, str, str, str]:
+    """Execution, operation, state, when it was requested, how long it took, and what came of it."""
+    return (
+        execution.execution_id,
+        execution.operation or "-",
+        execution.state.value,
+        moment(execution.requested_at or execution.first_recorded_at),
+        seconds(execution.duration_seconds),
+        result(execution),
+    )
+
+
+def result(execution: Execution) -> str:
+    """What came of it: the failure, why it was cancelled, its resources, else its progress."""
+    if execution.failure is not None:
+        return f"{execution.failure.code}: {execution.failure.message}"
+    if execution.cancellation is not None:
+        return f"cancelled: {execution.cancellation.reason or 'no reason given'}"
+    if resources := [one for one in execution.resources if not one.released]:
+        return ", ".join(f"{one.kind} {one.id}" for one in resources)
+    return (execution.progress and execution.progress.message) or "-"
+
+
+def facts(execution: Execution) -> Iterable[tuple[str, str]]:
+    """Name and value of everything that is known, for people."""
+    yield "execution", execution.execution_id
+    yield "tenant", execution.tenant
+    yield "operation", execution.operation or "-"
+    yield "state", execution.state.value
+    if execution.provider:
+        yield "provider", execution.provider
+    if execution.idempotency_key:
+        yield "key", execution.idempotency_key
+    for name, value in execution.labels.items():
+        yield "label", f"{name}={value}"
+    for step in execution.transitions:
+        yield step.state.value, moment(step.occurred_at or step.recorded_at)
+    yield "duration", seconds(execution.duration_seconds)
+    yield "result", result(execution)
+    if execution.failure is not None:
+        for line in execution.failure.last_lines or ():
+            yield "last lines", line
+
+
+def moment(time: datetime | None) -> str:
+    """A time in UTC, to the millisecond."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z" if time else "-"
+
+
+def seconds(duration: float | None) -> str:
+    """A duration."""
+    return "-" if duration is None else f"{duration:.1f} s"

@@ -1,0 +1,202 @@
+"""The commands that ask the API about executions."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Annotated, Any, Final, TypeVar
+
+from cyclopts import App, Parameter
+from cyclopts.types import PositiveInt
+
+from milepost.cli import display, logs
+from milepost.cli.display import Output
+from milepost.cli.failures import Unable
+from milepost.client import Execution, MilepostClient, State, WaitTimeout
+from milepost.settings import Settings
+
+app: Final = App(
+    name="executions",
+    help="""Look at executions, follow them, call them off.
+
+    Example: `milepost executions list --tenant acme --state failed`
+    """,
+)
+TIMED_OUT: Final = 124
+_STATUS: Final = {State.SUCCEEDED: 0, State.FAILED: 1, State.CANCELLED: 2}
+_COLUMNS: Final = ("EXECUTION", "OPERATION", "STATE", "REQUESTED", "DURATION", "RESULT")
+
+T = TypeVar("T")
+Id = Annotated[str, Parameter(name="ID")]
+
+
+@app.command
+def get(
+    execution_id: Id,
+    /,
+    *,
+    wait: timedelta | None = None,
+    tenant: str | None = None,
+    output: Output = "text",
+) -> None:
+    """Show one execution.
+
+    Example: `milepost executions get 2f1c9e0a-5b0e-5d53-9d4f-0a3d3c9f0f11 --wait 30s`
+
+    Args:
+        execution_id: The execution's id.
+        wait: Wait this long for its end, e.g. 30s or 5m; then show it as it is.
+        tenant: Whose it is, where several tenants may be asked about.
+        output: Lines for people, or one JSON object.
+    """
+
+    async def look(api: MilepostClient) -> Execution:
+        if wait is not None:
+            try:
+                return await api.wait(execution_id, wait.total_seconds(), tenant=tenant)
+            except WaitTimeout:
+                pass  # as it is, then
+        return await api.execution(execution_id, tenant=tenant)
+
+    _show(_asked(look), output)
+
+
+@app.command(name="list")
+def list_(
+    *,
+    tenant: str,
+    state: State | None = None,
+    operation: str | None = None,
+    limit: PositiveInt = 100,
+    output: Output = "text",
+) -> None:
+    """List a tenant's executions, the newest last.
+
+    Example: `milepost executions list --tenant acme --state failed -o jsonl`
+
+    Args:
+        tenant: Whose executions.
+        state: Only those in this state.
+        operation: Only this operation.
+        limit: At most so many, the newest.
+        output: A table for people, one JSON array, or one JSON object a line.
+    """
+
+    async def look(api: MilepostClient) -> list[Execution]:
+        found: list[Execution] = []
+        page = min(limit, 100)
+        newest_first = api.executions(
+            tenant, state=state, operation=operation, order="desc", page_size=page
+        )
+        async for execution in newest_first:
+            found.append(execution)
+            if len(found) == limit:
+                break
+        return found[::-1]
+
+    found = _asked(look)
+    if output == "json":
+        print(json.dumps([one.model_dump(mode="json") for one in found]))
+    elif output == "jsonl":
+        for one in found:
+            print(one.model_dump_json())
+    else:
+        table = display.table(*_COLUMNS)
+        for one in found:
+            table.add_row(*display.row(one))
+        display.console().print(table)
+
+
+@app.command
+def watch(
+    execution_id: Id,
+    /,
+    *,
+    timeout: timedelta | None = None,
+    tenant: str | None = None,
+    output: Output = "text",
+) -> int:
+    """Follow one execution to its end; the exit status says how it ended.
+
+    0 succeeded, 1 failed, 2 cancelled, 124 not over in time.
+
+    Example: `milepost executions watch 2f1c9e0a-5b0e-5d53-9d4f-0a3d3c9f0f11 --timeout 10m`
+
+    Args:
+        execution_id: The execution's id.
+        timeout: Give up after this time, e.g. 90s or 1h.
+        tenant: Whose it is, where several tenants may be asked about.
+        output: A line per news for people, the end as one JSON object, or one object per news.
+    """
+    last: Execution | None = None
+
+    async def follow(api: MilepostClient) -> None:
+        nonlocal last
+        async for last in api.updates(execution_id, tenant=tenant):
+            if output == "jsonl":
+                print(last.model_dump_json(), flush=True)
+            elif output == "text":
+                news = f"{display.moment(last.recorded_at)} {last.state.value} {_progress(last)}"
+                print(news.rstrip(), flush=True)
+
+    async def in_time(api: MilepostClient) -> None:
+        async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+            await follow(api)
+
+    try:
+        _asked(in_time)
+    except TimeoutError:
+        state = last.state.value if last else "not known"
+        raise Unable(f"execution {execution_id} is {state} after {timeout}.", TIMED_OUT) from None
+    assert last is not None
+    if output != "jsonl":
+        _show(last, output)
+    return _STATUS[last.state]
+
+
+@app.command
+def cancel(
+    execution_id: Id,
+    /,
+    *,
+    reason: str | None = None,
+    tenant: str | None = None,
+    output: Output = "text",
+) -> None:
+    """Ask for an execution to be called off; its provider ends it.
+
+    Example: `milepost executions cancel 2f1c9e0a-5b0e-5d53-9d4f-0a3d3c9f0f11 --reason typo`
+
+    Args:
+        execution_id: The execution's id.
+        reason: Why.
+        tenant: Whose it is, where several tenants may be asked about.
+        output: Lines for people, or one JSON object.
+    """
+    _show(_asked(lambda api: api.cancel(execution_id, reason=reason, tenant=tenant)), output)
+
+
+def _asked(question: Callable[[MilepostClient], Coroutine[Any, Any, T]]) -> T:
+    async def ask() -> T:
+        async with MilepostClient() as api:
+            return await question(api)
+
+    logs.configure_for_commands(Settings())
+    return asyncio.run(ask())
+
+
+def _show(execution: Execution, output: str) -> None:
+    if output == "text":
+        for name, value in display.facts(execution):
+            print(f"{name + ':':<12} {value}")
+    else:
+        print(execution.model_dump_json())
+
+
+def _progress(execution: Execution) -> str:
+    known = execution.progress
+    if known is None:
+        return ""
+    percent = "" if known.percent is None else f"{known.percent:g} % "
+    step = "" if known.step is None else f"[{known.step}/{known.steps or '?'}] "
+    return f"{percent}{step}{known.message or ''}"
