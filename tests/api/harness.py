@@ -170,12 +170,12 @@ def document(response: httpx2.Response, status: int) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def running_api(settings: Settings) -> AsyncIterator[Api]:
     """The API on a free port, in this process."""
-    async with served(settings) as (url, parts):
-        async with (
-            await store.connect(settings.dsn, size=2) as pool,
-            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
-        ):
-            yield Api(url, http, parts, Log(pool, settings), settings)
+    async with (
+        served(settings) as (url, parts),
+        await store.connect(settings.dsn, size=2) as pool,
+        httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
+    ):
+        yield Api(url, http, parts, Log(pool, settings), settings)
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from api.harness import Api, connected, now, requested, seconds
+from milepost.projections import queries
 from milepost.schemas.events import CancellationRequested, Failed, Progressed, Started, Succeeded
 from milepost.schemas.notifications import Execution
 from milepost.schemas.values import Failure, Progress, Resource
@@ -80,6 +81,20 @@ async def test_of_several_tenants_under_one_id_the_one_who_asked_is_found(api: A
     assert (await api.get(path, tenant="owner"))["requested"] is True
     assert len((await api.get(f"{path}/events"))["items"]) == 1
     await api.get(path, 404, tenant="stranger")
+
+
+async def test_a_report_for_another_tenant_does_not_hide_what_was_accepted(api: Api) -> None:
+    accepted = await api.post("/v1/tenants/owner/executions", {"operation": "provision"})
+    execution_id = accepted["execution_id"]
+    await api.log.report("squatter", execution_id, Started(occurred_at=now()))
+    found = await api.get(f"/v1/executions/{execution_id}")
+    assert (found["tenant"], found["version"]) == ("owner", 0)
+    # A report of its own tenant is news, whoever was folded first.
+    waiting = asyncio.ensure_future(api.get(f"/v1/executions/{execution_id}", wait="10s"))
+    await _waiters(api, 1)
+    await api.log.report("owner", execution_id, Started(occurred_at=now()))
+    found = await waiting
+    assert (found["tenant"], found["version"]) == ("owner", 1)
 
 
 class TestWaiting:
@@ -170,8 +185,6 @@ class TestWaiting:
     async def test_many_waiters_share_one_query_per_notification(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from milepost.projections import queries
-
         ids = [await api.execution("acme") for _ in range(20)]
         asked: list[int] = []
         ask = queries.versions

@@ -76,6 +76,19 @@ async def test_an_address_that_is_not_here_is_named() -> None:
             await serve(Settings(api_host=host, api_port=0))
 
 
+async def test_what_is_away_at_the_start_is_named_and_where_it_was_looked_for(
+    settings: Settings,
+) -> None:
+    nowhere = "postgresql://postgres:secret@127.0.0.1:9/milepost"
+    with pytest.raises(CannotServe, match=r"127.0.0.1:9/milepost.*MILEPOST_DATABASE_URL") as raised:
+        await serve(away(settings, database_url=nowhere))
+    assert "secret" not in str(raised.value)
+    with pytest.raises(CannotServe, match=r"127.0.0.1:9 .*MILEPOST_KAFKA_BOOTSTRAP_SERVERS"):
+        await serve(away(settings, kafka_bootstrap_servers="127.0.0.1:9"))
+    with pytest.raises(CannotServe, match=r"no topic other.events.v1.*topics apply"):
+        await serve(away(settings, topic_prefix="other."))
+
+
 async def test_a_ready_api_says_so(api: Api) -> None:
     found = await api.get("/readyz")
     assert found["ready"] is True
@@ -93,7 +106,8 @@ async def test_processors_that_report_no_more_are_named(api: Api) -> None:
     assert checks["positions"] == {"ok": False, "detail": "no processor reports on partition 0"}
     async with connected(api.settings.dsn) as connection:
         await connection.execute("UPDATE positions SET problem = 'the topic was recreated'")
-    detail = (await readiness(api.parts))["checks"]["positions"]["detail"]
+        detail = (await readiness(api.parts))["checks"]["positions"]["detail"]
+        await connection.execute("UPDATE positions SET problem = NULL")
     assert detail == "partition 0: the topic was recreated"
 
 

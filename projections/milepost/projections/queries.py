@@ -16,7 +16,7 @@ from milepost.projections.outgoing import unpack_headers
 from milepost.projections.statements import statement
 from milepost.schemas.binding import Event, Headers, decode, microseconds
 from milepost.schemas.events import Progressed
-from milepost.schemas.values import TERMINAL, LogLine
+from milepost.schemas.values import LogLine
 
 # asyncpg-stubs makes both generic in the record class.
 Connection: TypeAlias = (
@@ -60,13 +60,9 @@ class HeldExecution(NamedTuple):
     tenant: str
     state: str
     version: int
+    requested: bool
     body: str
     lag: tuple[PartitionLag, ...]
-
-    @property
-    def terminal(self) -> bool:
-        """Whether nothing moves this state any more."""
-        return self.state in TERMINAL
 
 
 class Standing(NamedTuple):
@@ -177,8 +173,8 @@ async def execution(
     row = await connection.fetchrow(statement("execution"), execution_id, tenant, topic)
     if row is None:
         return None
-    tenant_, state, version, body, *lags = row
-    return HeldExecution(tenant_, state, version, body, _lag(*lags))
+    owner, state, version, requested, body, *lags = row
+    return HeldExecution(owner, state, version, requested, body, _lag(*lags))
 
 
 async def lag(connection: Connection, topic: str) -> tuple[PartitionLag, ...]:

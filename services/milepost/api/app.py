@@ -38,6 +38,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
     for routes in (executions, history, tenants, resources):

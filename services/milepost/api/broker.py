@@ -1,9 +1,9 @@
 """The API's way to Kafka: an SDK publisher that is opened in the background."""
 
 import asyncio
-import logging
 from typing import Final
 
+import structlog
 from aiokafka.client import AIOKafkaClient
 
 from milepost.api.problems import BROKER_UNAVAILABLE, Problem
@@ -15,7 +15,7 @@ from milepost.settings import Settings
 SOURCE: Final = "/milepost/api"
 PUBLISH_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.5
-_logger: Final = logging.getLogger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class Broker:
@@ -35,7 +35,7 @@ class Broker:
                     self._opened.set_result(publisher)
                     await asyncio.Event().wait()
             except MilepostError as error:
-                _logger.warning("cannot publish: %s", error)
+                _log.warning("cannot_publish", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def publish(

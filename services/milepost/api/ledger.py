@@ -5,12 +5,12 @@ handed out known before the fold has it. It is never the source of truth: the ev
 """
 
 import asyncio
-import logging
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
 import orjson
+import structlog
 
 from milepost.api.broker import SOURCE, Broker
 from milepost.api.database import EVERY_TENANT, Database
@@ -28,7 +28,7 @@ _SWEEP_SECONDS: Final = 2.0
 # Longer than the first attempt may take.
 _SWEEP_AGE: Final = timedelta(seconds=5)
 _SWEEP_ROWS: Final = 100
-_logger: Final = logging.getLogger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class Ledger:
@@ -85,11 +85,17 @@ class Ledger:
             try:
                 await self.sweep(_SWEEP_AGE)
             except Problem as problem:
-                _logger.warning("requests wait to be published: %s", problem.detail)
+                _log.warning("requests_wait", error=problem.detail)
+            except Exception:  # noqa: BLE001
+                # One row that cannot be published must not keep the others from it for ever.
+                _log.exception("sweep_failed")
 
     async def sweep(self, older_than: timedelta) -> int:
         """Publish the oldest of such requests; how many. Each is with one process at a time."""
-        async with self._database.acting_for(EVERY_TENANT) as connection:
+        async with (
+            self._database.acting_for(EVERY_TENANT) as connection,
+            connection.transaction(),
+        ):
             waiting = await queries.requests_unpublished(connection, older_than, _SWEEP_ROWS)
             outcomes = await asyncio.gather(*map(self._publish, waiting), return_exceptions=True)
             pairs = list(zip(waiting, outcomes, strict=True))

@@ -7,47 +7,59 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
 import uvicorn
+from fastapi import FastAPI
 
+from milepost.api import broker
 from milepost.api.app import create_app
-from milepost.api.context import Context
+from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.problems import Problem
+from milepost.client import MilepostError
+from milepost.projections import queries
 from milepost.settings import Settings
 
 _DRAIN_SECONDS: Final = 3
+_CHECK_SECONDS: Final = 5.0
 _BACKLOG: Final = 2_048
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotServe(Exception):
-    """The API cannot listen where it was told to; the text says why and what to do."""
+    """The API cannot start; the text says why, where it looked and what to do."""
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; answers that are under way get some seconds.
 
     Prints one line, `{"api": "http://host:port"}`, when it listens. Port 0 takes a free one.
-    Raises CannotServe when it cannot listen.
+    Raises CannotServe when it cannot listen, or when Postgres or Kafka is not there at the start;
+    one that goes away later is waited for.
     """
     with _listening(settings.api_host, settings.api_port) as listener:
-        config = uvicorn.Config(
-            create_app(settings),
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
-        await _Server(config, _url(listener)).serve(sockets=[listener])
+        await _require_database(settings)
+        await _require_broker(settings)
+        await _Server(create_app(settings), listener).serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with signals that end `serve` and nothing else, and long polls that end with it."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
-        super().__init__(config)
-        self._url = url
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+            )
+        )
+        self._app = app
+        self._url = _url(listener)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -65,12 +77,31 @@ class _Server(uvicorn.Server):
         print(json.dumps({"api": self._url}), flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        parts: Context = self._app().state.context
-        parts.watch.close()
+        self._app.state.context.watch.close()
         await super().shutdown(sockets)
 
-    def _app(self) -> Any:
-        return self.config.app
+
+async def _require_database(settings: Settings) -> None:
+    database = Database(settings.dsn)
+    await database.open()
+    try:
+        async with database.acting_for(EVERY_TENANT) as connection:
+            await queries.verify(connection)
+    except Problem as problem:
+        where = urlsplit(settings.dsn)
+        raise CannotServe(
+            f"{problem.detail} It was looked for at {where.hostname}:{where.port or 5432}{where.path}; "
+            "MILEPOST_DATABASE_URL says where to look."
+        ) from None
+    finally:
+        await database.close()
+
+
+async def _require_broker(settings: Settings) -> None:
+    try:
+        await broker.check(settings, _CHECK_SECONDS)
+    except MilepostError as error:
+        raise CannotServe(str(error)) from None
 
 
 def _listening(host: str, port: int) -> socket.socket:

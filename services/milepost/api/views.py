@@ -25,6 +25,7 @@ class Found(NamedTuple):
     tenant: str
     state: str
     version: int
+    requested: bool
     lag: Sequence[PartitionLag]
     # The stored body, or the request of which there is no body yet.
     source: str | Request
@@ -60,13 +61,18 @@ async def find_on(
 ) -> Found | None:
     """As `find`, on a connection that may see it."""
     held = await queries.execution(connection, execution_id, tenant, context.topic)
-    if held is not None:
-        return Found(execution_id, held.tenant, held.state, held.version, held.lag, held.body)
-    request = await queries.request(connection, execution_id, tenant)
-    if request is None:
+    if held is None or not held.requested:
+        request = await queries.request(connection, execution_id, tenant)
+        if request is not None and held is not None and held.tenant != request.tenant:
+            # What another tenant's publisher reported under the id does not hide whose it is.
+            held = await queries.execution(connection, execution_id, request.tenant, context.topic)
+        if request is not None and held is None:
+            lag = await queries.lag(connection, context.topic)
+            return Found(execution_id, request.tenant, State.PENDING, 0, True, lag, request)
+    if held is None:
         return None
-    lag = await queries.lag(connection, context.topic)
-    return Found(execution_id, request.tenant, State.PENDING, 0, lag, request)
+    owner, state, version, requested, body, lag = held
+    return Found(execution_id, owner, state, version, requested, lag, body)
 
 
 async def require(

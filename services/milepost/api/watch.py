@@ -1,12 +1,12 @@
 """Waking those who wait for news of an execution: one LISTEN and one query for all of them."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 import asyncpg
+import structlog
 
 from milepost.api.database import EVERY_TENANT, Database
 from milepost.api.problems import SHUTTING_DOWN, Problem
@@ -20,7 +20,7 @@ _RETRY_SECONDS: Final = 0.5
 # A connection can be gone without a word.
 _PROBE_SECONDS: Final = 10.0
 _LOST: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-_logger: Final = logging.getLogger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class _Waiter:
@@ -94,7 +94,7 @@ class Watch:
             try:
                 connection = await self._database.connect()
             except _LOST as error:
-                _logger.warning("cannot listen for news: %s", error)
+                _log.warning("cannot_listen", error=str(error))
             else:
                 await self._listen_on(connection)
             await asyncio.sleep(_RETRY_SECONDS)
@@ -112,7 +112,7 @@ class Watch:
                     continue
                 await connection.execute("SELECT")
         except _LOST as error:
-            _logger.warning("stopped listening for news: %s", error)
+            _log.warning("listening_ended", error=str(error))
         finally:
             connection.terminate()
 
@@ -127,7 +127,7 @@ class Watch:
                 async with self._database.acting_for(EVERY_TENANT) as connection:
                     standings = await queries.versions(connection, list(self._waiters))
             except Problem as problem:
-                _logger.warning("cannot look for news: %s", problem.detail)
+                _log.warning("cannot_look_for_news", error=problem.detail)
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._ask.set()
                 continue

@@ -1,7 +1,8 @@
 -- The execution that an id names, and how far the fold of each partition is behind its log.
 -- $1 execution id, $2 tenant or null, $3 topic of the events
-SELECT held.tenant, held.state, held.version, held.body, lag.partitions, lag.behind, lag.measured_at,
-    lag.problems
+SELECT
+    held.tenant, held.state, held.version, held.operation IS NOT NULL AS requested, held.body,
+    lag.partitions, lag.behind, lag.measured_at, lag.problems
 FROM executions AS held
 CROSS JOIN (
     SELECT

@@ -129,7 +129,9 @@ async def _news(
     after = version if min_version is None else min_version - 1
     if version > after or (found is not None and found.terminal):
         return found
-    await parts.watch.newer(execution_id, tenant, after, seconds)
+    # Whose it is does not change once it is known.
+    owner = found.tenant if found is not None and found.requested else tenant
+    await parts.watch.newer(execution_id, owner, after, seconds)
     return await find(parts, execution_id, tenant)
 
 
