@@ -41,7 +41,7 @@ schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
 
 bench: setup ## Measure folding from a backlog and latency at a low rate
-	@$(BIN)/python -m benchmarks
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 lock: setup ## Resolve the dependencies again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

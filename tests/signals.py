@@ -79,7 +79,7 @@ async def read(
     return records
 
 
-async def read_committed(settings: Settings, *topics: str) -> list[ConsumerRecord]:
+async def read_all(settings: Settings, *topics: str) -> list[ConsumerRecord]:
     """Everything committed on topics up to their present end, transaction markers passed over."""
     async with _reader(settings) as consumer, asyncio.timeout(DEADLINE):
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(4)]

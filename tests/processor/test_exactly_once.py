@@ -9,7 +9,7 @@ import asyncpg
 from conftest import StartService
 from milepost.settings import Settings
 from processor.history import execution, send
-from signals import following, read, read_committed
+from signals import following, read, read_all
 
 EXECUTIONS = 1_500
 RECORDS = 5 * EXECUTIONS
@@ -75,7 +75,7 @@ async def everything_went_out_once(settings: Settings) -> None:
     names = settings.topics
     topics = (names.commands, f"{names.prefix}succeeded.v1", f"{names.prefix}failed.v1")
     await read(settings, *topics, until=lambda found: len(found) >= 2 * EXECUTIONS)
-    outgoing = await read_committed(settings, *topics)
+    outgoing = await read_all(settings, *topics)
     seen = Counter(
         (record.topic == names.commands, json.loads(record.value)["execution_id"])
         for record in outgoing

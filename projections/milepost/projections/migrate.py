@@ -10,10 +10,14 @@ import asyncpg
 from pogo_core.util import migrate as pogo
 from pogo_core.util.sql import ensure_pogo_sync
 
+from milepost.projections.batch import LogRow
+
 MIGRATIONS: Final = Path(str(resources.files("milepost.projections") / "migrations"))
 # One number for all of Milepost's migrators ('mile' in ASCII).
 _LOCK: Final = 0x6D696C65
 _MONTHS_AHEAD: Final = 2
+# All but the generated one; "offset" is a word of SQL's.
+_COLUMNS: Final = ", ".join(f'"{name}"' for name in LogRow._fields)
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -37,11 +41,25 @@ async def make_partitions(connection: asyncpg.Connection, now: datetime) -> None
     """Create `event_log`'s partitions for the month of `now` and the two after it."""
     for ahead in range(_MONTHS_AHEAD + 1):
         first, after = _month(now, ahead), _month(now, ahead + 1)
+        name = f"event_log_{first:%Y_%m}"
         # Identifiers and bounds cannot be parameters; both come from a datetime.
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS event_log_{first:%Y_%m} PARTITION OF event_log"
-            f" FOR VALUES FROM ('{first:%Y-%m-%d}+00') TO ('{after:%Y-%m-%d}+00')"
-        )
+        start, end = f"'{first:%Y-%m-%d}+00'", f"'{after:%Y-%m-%d}+00'"
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+                continue
+            # Records whose month had no partition went to the default one, which must have none of them.
+            await connection.execute(f"""
+                LOCK TABLE event_log_default IN SHARE ROW EXCLUSIVE MODE;
+                CREATE TABLE {name} (LIKE event_log INCLUDING GENERATED);
+                WITH early AS (
+                    DELETE FROM event_log_default
+                    WHERE recorded_at >= {start} AND recorded_at < {end}
+                    RETURNING {_COLUMNS}
+                )
+                INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early;
+                ALTER TABLE event_log ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end});
+            """)  # noqa: S608
 
 
 def _month(now: datetime, ahead: int) -> datetime:

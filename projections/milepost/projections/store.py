@@ -25,7 +25,7 @@ from asyncpg.exceptions import (
 from asyncpg.pool import PoolConnectionProxy
 
 from milepost.projections import body
-from milepost.projections.batch import Decoded, Identity, LogRow, fold, identities
+from milepost.projections.batch import Decoded, Folded, Identity, LogRow, fold, identities
 from milepost.projections.execution import Execution
 from milepost.projections.outgoing import Outgoing, unpack
 from milepost.projections.resource import ResourceRow
@@ -198,10 +198,7 @@ class Store:
         decoded = _left(batch, position, unstorable)
         held = await _load(connection, identities(decoded))
         folded = fold(decoded, held, self._topics)
-        await _write_executions(connection, folded.executions)
-        await _write_resources(connection, folded.resources)
-        await _write_activity(connection, batch, folded.activity)
-        await _write_log(connection, folded.log)
+        await write_rows(connection, batch.topic, batch.partition, folded)
         next_offset = max(batch.next_offset, position)
         recorded = folded.log[-1].recorded_at if folded.log else None
         await connection.execute(
@@ -308,6 +305,14 @@ async def _load(connection: Connection, wanted: Sequence[Identity]) -> dict[Iden
     return {(execution.execution_id, execution.tenant): execution for execution in loaded}
 
 
+async def write_rows(connection: Connection, topic: str, partition: int, folded: Folded) -> None:
+    """Write what one batch was folded to, all but the position. Raises Conflict."""
+    await _write_executions(connection, folded.executions)
+    await _write_resources(connection, folded.resources)
+    await _write_activity(connection, topic, partition, folded.activity)
+    await _write_log(connection, folded.log)
+
+
 async def _write_executions(
     connection: Connection, changes: Sequence[tuple[Execution | None, Execution]]
 ) -> None:
@@ -361,7 +366,7 @@ async def _write_resources(connection: Connection, rows: Sequence[ResourceRow]) 
 
 
 async def _write_activity(
-    connection: Connection, batch: Batch, tenants: Sequence[tuple[str, Activity]]
+    connection: Connection, topic: str, partition: int, tenants: Sequence[tuple[str, Activity]]
 ) -> None:
     if not tenants:
         return
@@ -376,8 +381,8 @@ async def _write_activity(
     ]
     await connection.execute(
         statement("add_activity"),
-        batch.topic,
-        batch.partition,
+        topic,
+        partition,
         *(list(column) for column in zip(*rows, strict=True)),
     )
 
