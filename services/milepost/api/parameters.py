@@ -1,6 +1,5 @@
 """The parameters that several routes have."""
 
-import re
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -13,8 +12,6 @@ from milepost.schemas.values import BIGINT, TENANT_PATTERN, UUID_PATTERN, Idempo
 
 MAX_WAIT_SECONDS: Final = 60.0
 _WAIT: Final = r"^[0-9]{1,6}(\.[0-9]{1,6})?(ms|s)?$"
-_is_wait: Final = re.compile(_WAIT).fullmatch
-
 _key: Final = TypeAdapter[str](IdempotencyKey)
 
 Parts = Annotated[Context, Depends(context)]
