@@ -8,6 +8,7 @@ from typing import Final
 from cyclopts import App
 
 from milepost.cli import executions, failures, services
+from milepost.cli.demo import demo
 from milepost.cli.run import run
 from milepost.cli.up import up
 
@@ -23,6 +24,7 @@ app: Final = App(
 app.command(up)
 app.command(run)
 app.command(executions.app)
+app.command(demo)
 app.command(services.processor)
 app.command(services.api)
 

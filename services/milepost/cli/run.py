@@ -1,7 +1,6 @@
 """`milepost run`: a command as an execution of a tenant."""
 
 import asyncio
-import signal
 import sys
 from contextlib import suppress
 from typing import Annotated, Final
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 
 from milepost.cli import logs
 from milepost.cli.failures import Unable
+from milepost.cli.signals import STOP
 from milepost.client import ApiUnavailable, MilepostClient, MilepostError, State
 from milepost.providers import process
 from milepost.providers.caller import Outcome, Update, pass_on
@@ -86,7 +86,7 @@ async def _run(
         cancel.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP:
         loop.add_signal_handler(number, stop)
     hints = asyncio.create_task(_hint(settings, terminal))
     try:

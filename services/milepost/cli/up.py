@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from cyclopts.types import PositiveInt, UInt16
 
 from milepost.cli import logs
 from milepost.cli.failures import Unable
+from milepost.cli.signals import until_stopped
 from milepost.cli.stack import Configured, Endpoints, Plan, free_port, require_free, running
 
 _DATA: Final = Path(".milepost")
@@ -50,27 +50,14 @@ def up(
     """
     if ephemeral and data is not None:
         raise Unable("--ephemeral has a folder of its own: leave out --data, or --ephemeral.")
-    asyncio.run(_until_signalled(None if ephemeral else data or _DATA, partitions, api_port))
+    serving = _serve(None if ephemeral else data or _DATA, partitions, api_port)
+    asyncio.run(until_stopped(serving, say))
 
 
-async def _until_signalled(data: Path | None, partitions: int, api_port: int | None) -> None:
-    async def serve() -> None:
-        async with started(data, partitions, api_port, say) as (endpoints, folder):
-            with _announced(endpoints, folder):
-                await asyncio.Event().wait()
-
-    serving = asyncio.create_task(serve())
-
-    def stop() -> None:
-        # Once: a second signal must not cut the orderly end short. That is bounded.
-        if not serving.cancelling():
-            say("stopping")
-            serving.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    with suppress(asyncio.CancelledError):
-        await serving
+async def _serve(data: Path | None, partitions: int, api_port: int | None) -> None:
+    async with started(data, partitions, api_port, say) as (endpoints, folder):
+        with _announced(endpoints, folder):
+            await asyncio.Event().wait()
 
 
 def say(line: str) -> None:
