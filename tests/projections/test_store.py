@@ -11,12 +11,18 @@ import asyncpg
 import orjson
 import pytest
 from asyncpg.exceptions import ConnectionDoesNotExistError, SerializationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from milepost.projections import body
 from milepost.projections.batch import fold
 from milepost.projections.outgoing import unpack
+from milepost.projections.statements import statement
 from milepost.projections.store import ATTEMPTS, SESSION, Fenced, OffsetGap, Store
+from milepost.schemas.binding import encode
+from milepost.schemas.events import EventData
 from milepost.schemas.values import Resource
+from projections.histories import EXAMPLES, law
 from projections.runs import K8S, Record, Run, minute
 from projections.stored import (
     STEPS,
@@ -29,6 +35,7 @@ from projections.stored import (
     once,
     until,
 )
+from schemas.strategies import encodings
 
 TASK = Resource("ecs.task", "task-1", status="up", attributes={"cpu": 1})
 
@@ -220,6 +227,22 @@ class TestOwnership:
         with pytest.raises(Fenced):
             await log.write(log.run().started(), start=1, epoch=epoch)
 
+    async def test_a_stopped_predecessor_does_not_hold_what_it_locked(
+        self, log: Log, database: str
+    ) -> None:
+        """As of a stopped process: its session ends before its successor gives up."""
+        await log.write(log.run().requested())
+        impatient = SESSION | {"lock_timeout": "50ms"}
+        async with (
+            log.pool.acquire() as zombie,
+            asyncpg.create_pool(database, min_size=1, server_settings=impatient) as pool,
+        ):
+            await zombie.execute("SET idle_in_transaction_session_timeout = '200ms'")
+            await zombie.execute("BEGIN")
+            await zombie.execute(statement("lock_position"), log.topic, 0)
+            position = await Store(pool, log.topics).acquire(log.topic, 0, 0)
+            assert position.next_offset == 1
+
 
 class TestFaults:
     """Each ends as if nothing had happened."""
@@ -314,6 +337,62 @@ class TestFaults:
         ]
         assert await log.activity() == await log.states()
         assert await log.fetch("positions", "next_offset") == [(9,)]
+
+
+class TestPoison:
+    """Whatever a record holds, it gets its row, and those around it are folded."""
+
+    async def test_what_is_no_event_is_quarantined_among_its_neighbours(self, log: Log) -> None:
+        good = log.run().requested()
+        started = log.run().started()
+        bad = [
+            started._replace(value=value)
+            for value in (
+                None,
+                b"",
+                b"{",
+                b"[" * 10_000 + b"]" * 10_000,
+                b'{"occurred_at": "2026-01-15T09:30:00Z", "details": {"a": "\\u0000"}}',
+                b'{"occurred_at": "2026-01-15T09:30:00Z", "details": {"a": "\\ud800"}}',
+                b'{"occurred_at": "2026-01-15T09:30:00Z", "details": {"\\ud800": 1}}',
+                b'{"occurred_at": "2026-01-15T09:30:00Z", "details": {"a": 1e400}}',
+                b'{"occurred_at": "2026-01-15T09:30:00Z", "details": {"a": 9223372036854775808}}',
+                b'{"occurred_at": "0001-01-01T00:00:00Z"}',
+                b'{"occurred_at": "9999-12-31T23:59:59Z"}',
+                b'{"occurred_at": "\\u0000\xff"}',
+                b"\x00" * 900_000,
+                b"\xff" * 2_000_000,
+            )
+        ]
+        headers = [*started.headers, ("ce_id", b"2")]
+        bad += [started._replace(headers=headers)]
+        for name in ("ce_id", "ce_source", "ce_subject", "ce_tenantid", "ce_time", "ce_sequence"):
+            for value in (b"\xff\xfe", b"a\x00b", b"\xed\xa0\x80"):
+                others = [(held, text) for held, text in started.headers if held != name]
+                bad += [started._replace(headers=[*others, (name, value)])]
+        bad += [started._replace(headers=[], key=b"\x00\xff")]
+        written = await log.write(good, *bad, started)
+        dispositions = [disposition for disposition, _ in await log.dispositions()]
+        assert dispositions == ["applied", *["quarantined"] * len(bad), "applied"]
+        assert len(written.outgoing) == len(bad) + 1
+        assert await log.fetch("positions", "next_offset") == [(len(bad) + 2,)]
+        reasons = [reason or "" for _, reason in await log.dispositions()]
+        assert not any(reason.startswith("unstorable") for reason in reasons)
+
+    @settings(law, max_examples=EXAMPLES // 2)
+    @given(st.lists(encodings(), min_size=1, max_size=12))
+    async def test_whatever_the_contract_accepts_is_stored(
+        self, pool: asyncpg.Pool, look: Connection, made: list[tuple[EventData, dict[str, Any]]]
+    ) -> None:
+        log = Log(pool, look)
+        encoded = [encode(data, **arguments) for data, arguments in made]
+        records = [Record("", 0, 0, 10**12, one.key, one.value, one.headers) for one in encoded]
+        await log.write(*records)
+        assert not [
+            (disposition, reason)
+            for disposition, reason in await log.dispositions()
+            if disposition == "quarantined"
+        ]
 
 
 class TestTwoPartitions:

@@ -136,8 +136,14 @@ class Store:
         self._topics = topics
 
     async def acquire(self, topic: str, partition: int, beginning: int) -> Position:
-        """Take a partition over, fencing its owner; a new one starts at `beginning`."""
-        row = await self._pool.fetchrow(statement("acquire_position"), topic, partition, beginning)
+        """Take a partition over, fencing its owner; a new one starts at `beginning`.
+
+        An owner that stopped in the middle of a batch is waited for until its session is ended.
+        """
+        take = partial(
+            self._pool.fetchrow, statement("acquire_position"), topic, partition, beginning
+        )
+        row = await _persistently(take)
         assert row is not None, "the statement returns the row it wrote"
         return Position(row["epoch"], row["next_offset"], row["relayed"])
 
