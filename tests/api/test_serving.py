@@ -45,10 +45,10 @@ async def test_a_signal_ends_it_in_time_with_long_polls_open(
     settings: Settings, number: signal.Signals
 ) -> None:
     async with process(settings) as (running, url), httpx2.AsyncClient(base_url=url) as http:
-        waits = [
-            asyncio.ensure_future(http.get(f"/v1/executions/{uuid4()}?wait=60s")) for _ in range(5)
-        ]
-        # All are under way when a later request on another connection is answered.
+        # Five connections, open and idle: what is sent on them now is there at once.
+        await asyncio.gather(*_polls(http, "200ms"))
+        waits = _polls(http, "60s")
+        # Answered on a sixth one: the five are under way.
         assert (await http.get("/healthz")).json() == {"status": "ok"}
         took, status = await seconds(_end(running, number))
         assert (status, took < 5) == (0, True)
@@ -56,6 +56,11 @@ async def test_a_signal_ends_it_in_time_with_long_polls_open(
             problem = document(response, 503)
             assert problem["type"] == "/problems/shutting-down"
             assert response.headers["retry-after"].isdecimal()
+
+
+def _polls(http: httpx2.AsyncClient, wait: str) -> list[asyncio.Future[httpx2.Response]]:
+    paths = [f"/v1/executions/{uuid4()}?wait={wait}" for _ in range(5)]
+    return [asyncio.ensure_future(http.get(path)) for path in paths]
 
 
 async def _end(running: asyncio.subprocess.Process, number: signal.Signals) -> int:
