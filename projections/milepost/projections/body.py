@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import orjson
 
-from milepost.projections.execution import Conflict, Execution, Fact, Facts, Transition
+from milepost.projections.execution import Conflict, Execution, Facts, Transition
 from milepost.schemas.binding import Key
 
 _PLAIN: Final = ("tenant", "execution_id", "state", "version", "ordinal", "first_recorded",
@@ -35,7 +35,7 @@ def load(raw: str | bytes) -> Execution:
     for name in _PLAIN:
         setattr(execution, name, body[name])
     if (cancellation := body["cancellation"]) is not None:
-        execution.cancellation = Fact(_key(cancellation[0]), cancellation[1])
+        execution.cancellation = (_key(cancellation[0]), cancellation[1])
     execution.facts = _facts(body["facts"])
     execution.transitions = {
         state: Transition(told[0], _key(told[1]), *told[2:])
@@ -52,7 +52,7 @@ def load(raw: str | bytes) -> Execution:
 
 
 def _facts(stored: dict[str, Any]) -> Facts:
-    return {name: Fact(_key(key), value) for name, (key, value) in stored.items()}
+    return {name: (_key(key), value) for name, (key, value) in stored.items()}
 
 
 def _key(stored: list[Any]) -> Key:

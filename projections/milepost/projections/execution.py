@@ -27,8 +27,8 @@ from milepost.schemas.values import TERMINAL, Resource, State
 
 MAX_CONFLICTS: Final = 20
 
-PENDING: Final = State.PENDING.value
-RUNNING: Final = State.RUNNING.value
+# Plain strings: to hash an enumeration's member, or to ask it for its value, runs Python code.
+PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = (state.value for state in State)
 
 
 class Disposition(StrEnum):
@@ -50,13 +50,6 @@ class Emit(StrEnum):
     COMPLETION = "completion"
 
 
-class Fact(NamedTuple):
-    """A value and the key of the event that said so; the newest key wins."""
-
-    key: Key
-    value: Any
-
-
 class Transition(NamedTuple):
     """How a state was entered; the smallest key wins, and anything told beats anything inferred."""
 
@@ -76,6 +69,9 @@ class Conflict(NamedTuple):
     key: Key
 
 
+# The key of the event that said so, and the value; the newest key wins. A plain tuple: there are
+# several in every event.
+Fact = tuple[Key, Any]
 # (kind, id, provider or "", region or "")
 ResourceKey = tuple[str, str, str, str]
 Facts = dict[str, Fact]
@@ -123,7 +119,7 @@ class Execution:
     def fact(self, name: str) -> Any:
         """The value of a fact, or None."""
         held = self.facts.get(name)
-        return held.value if held else None
+        return held[1] if held else None
 
 
 class Outcome(NamedTuple):
@@ -193,9 +189,9 @@ def _progressed(held: Execution | None, new: Execution, event: Event) -> Outcome
     changed |= _learn(new.facts, "log_link", event.key, data.log_link)
     # Reports without facts (only log lines, or a sign of life) are told from repeats by this key.
     last = new.facts.get("progressed")
-    newest = last is None or last.key < event.key
+    newest = last is None or last[0] < event.key
     if newest:
-        new.facts["progressed"] = Fact(event.key, True)
+        new.facts["progressed"] = (event.key, True)
     if new.state == PENDING:
         new.state = RUNNING
         return _changed(new, Disposition.APPLIED, "inferred")
@@ -205,17 +201,17 @@ def _progressed(held: Execution | None, new: Execution, event: Event) -> Outcome
     return _changed(new, disposition) if changed else Outcome(new, disposition)
 
 
-def _ended(state: State, new: Execution, event: Event, outcome: dict[str, Any]) -> Outcome:
+def _ended(state: str, new: Execution, event: Event, outcome: dict[str, Any]) -> Outcome:
     resources = cast(Succeeded | Failed | Cancelled, event.data).resources
     if new.terminal and new.state != state:
         # The resources are real whichever report of the end is right.
         _learn_resources(new, event.key, resources)
         return _conflict(new, event, f"already_{new.state}")
     first = not new.terminal
-    changed = _enter(new, state.value, event) | _learn_resources(new, event.key, resources)
+    changed = _enter(new, state, event) | _learn_resources(new, event.key, resources)
     changed |= _learn(new.facts, "outcome", event.key, outcome)
     if first:
-        new.state = state.value
+        new.state = state
         return _changed(new, Disposition.APPLIED, None, (Emit.COMPLETION,))
     if not changed:
         return Outcome(new, Disposition.DUPLICATE, "repeated")
@@ -224,18 +220,18 @@ def _ended(state: State, new: Execution, event: Event, outcome: dict[str, Any]) 
 
 def _succeeded(held: Execution | None, new: Execution, event: Event) -> Outcome:
     data = cast(Succeeded, event.data)
-    return _ended(State.SUCCEEDED, new, event, {"outputs": data.outputs})
+    return _ended(SUCCEEDED, new, event, {"outputs": data.outputs})
 
 
 def _failed(held: Execution | None, new: Execution, event: Event) -> Outcome:
     failure = cast(Failed, event.data).failure.model_dump(mode="json", exclude_none=True)
-    return _ended(State.FAILED, new, event, {"failure": failure})
+    return _ended(FAILED, new, event, {"failure": failure})
 
 
 def _cancelled(held: Execution | None, new: Execution, event: Event) -> Outcome:
     data = cast(Cancelled, event.data)
     outcome = {"reason": data.reason, "requested_by": data.requested_by}
-    return _ended(State.CANCELLED, new, event, outcome)
+    return _ended(CANCELLED, new, event, outcome)
 
 
 def _cancellation_requested(held: Execution | None, new: Execution, event: Event) -> Outcome:
@@ -244,7 +240,7 @@ def _cancellation_requested(held: Execution | None, new: Execution, event: Event
         return Outcome(new, Disposition.STALE, "already_terminal")
     if new.cancellation is not None:
         return Outcome(new, Disposition.DUPLICATE, "already_requested")
-    new.cancellation = Fact(event.key, {"reason": data.reason, "requested_by": data.requested_by})
+    new.cancellation = (event.key, {"reason": data.reason, "requested_by": data.requested_by})
     # Without anything to call off the command waits for the request itself.
     return _changed(new, Disposition.APPLIED, None, (Emit.CANCEL,) if held else ())
 
@@ -302,10 +298,13 @@ def _learn(facts: Facts, name: str, key: Key, value: Any) -> bool:
     if value is None:
         return False
     held = facts.get(name)
-    if held is not None and held.key >= key:
+    if held is None:
+        facts[name] = (key, value)
+        return True
+    if held[0] >= key:
         return False
-    facts[name] = Fact(key, value)
-    return held is None or held.value != value
+    facts[name] = (key, value)
+    return bool(held[1] != value)
 
 
 def _learn_request(new: Execution, event: Event, data: Requested, fingerprint: str) -> bool:

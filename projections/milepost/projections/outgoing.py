@@ -12,7 +12,6 @@ from milepost.schemas.binding import Event, Headers, Record, Rejection
 from milepost.schemas.identifiers import outgoing_id
 from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARANTINE_TYPE
 from milepost.schemas.topics import MAX_EVENT_BYTES, Topics
-from milepost.schemas.values import State
 
 SOURCE: Final = b"/milepost"
 _REQUEST_FACTS: Final = ("operation", "provider", "idempotency_key", "parameters_digest")
@@ -101,8 +100,9 @@ def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
     if len(value) > MAX_EVENT_BYTES:
         value = to_json({"id": id_, **_shortened(view, len(value) - MAX_EVENT_BYTES)})
     headers = _headers(id_, COMPLETION_TYPE.format(state=execution.state), event)
-    topic = topics.completions(State(execution.state))
-    return Outgoing(topic, event.execution_id.encode(), headers, value)
+    return Outgoing(
+        topics.completions(execution.state), event.execution_id.encode(), headers, value
+    )
 
 
 def _shortened(view: dict[str, Any], excess: int) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _command(what: Emit, execution: Execution, event: Event, topics: Topics) -> 
         "expectations": execution.fact("expectations") or {},
     }
     if what is Emit.CANCEL and execution.cancellation is not None:
-        command |= execution.cancellation.value
+        command |= execution.cancellation[1]
     headers = _headers(id_, COMMAND_TYPE.format(command=what.value), event)
     return Outgoing(topics.commands, event.execution_id.encode(), headers, to_json(command))
 

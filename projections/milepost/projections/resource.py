@@ -39,7 +39,7 @@ def changed(before: Execution | None, after: Execution) -> list[ResourceRow]:
 
 def _row(execution: Execution, name: ResourceKey, facts: Facts) -> ResourceRow:
     kind, id_, provider, region = name
-    status = facts["status"].value if "status" in facts else None
+    status = facts["status"][1] if "status" in facts else None
     return ResourceRow(
         execution.tenant,
         provider,
@@ -49,7 +49,7 @@ def _row(execution: Execution, name: ResourceKey, facts: Facts) -> ResourceRow:
         execution.execution_id,
         status,
         status == RELEASED,
-        facts["attributes"].value if "attributes" in facts else None,
-        facts["seen"].key[0],
+        facts["attributes"][1] if "attributes" in facts else None,
+        facts["seen"][0][0],
         execution.recorded,
     )

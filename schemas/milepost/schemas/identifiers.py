@@ -88,7 +88,7 @@ def fingerprint(provider: str | None, digest: str, links: Mapping[str, str] | No
 
 def outgoing_id(tenant: str, execution: str, kind: str, version: int) -> str:
     """The `ce_id` of what Milepost sends out, so that a repeat can be told from news."""
-    return _uuid5(uuid.UUID(execution).bytes, f"{tenant}:{kind}:{version}".encode())
+    return _uuid5(bytes.fromhex(execution.replace("-", "")), f"{tenant}:{kind}:{version}".encode())
 
 
 def _uuid5(namespace: bytes, name: bytes) -> str:

@@ -51,9 +51,9 @@ class Topics:
         """Raw records that could not be folded, with the reason and the origin in headers."""
         return self.prefix + "quarantine.v1"
 
-    def completions(self, state: State) -> str:
+    def completions(self, state: str) -> str:
         """The topic with one notification per execution that reached this terminal state."""
-        return f"{self.prefix}{state.value}.v1"
+        return f"{self.prefix}{state}.v1"
 
     def declared(self) -> tuple[Topic, ...]:
         """Every topic as it must be on the broker."""
