@@ -55,7 +55,7 @@ def told(execution: Execution) -> dict[str, Any]:
 
 class TestOneExecution:
     @law
-    @given(histories(maximum=5))
+    @given(histories(maximum=6))
     def test_every_order_gives_the_same(self, history: list[Record]) -> None:
         events = [event(record) for record in history]
         expected = lawful(_folded(events))
