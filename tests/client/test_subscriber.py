@@ -251,3 +251,15 @@ async def test_without_an_event_loop(broker_settings: Settings, group: str) -> N
     await _emit(broker_settings, one)
     async with asyncio.timeout(15):
         assert await consuming == one.id
+
+
+def test_a_later_version_may_add_members_at_any_depth() -> None:
+    value = (
+        b'{"id": "1", "execution_id": "2", "tenant": "acme", "state": "failed", "version": 3,'
+        b' "requested": true, "first_recorded_at": "2026-01-01T00:00:00Z",'
+        b' "recorded_at": "2026-01-01T00:00:00Z", "added": 1,'
+        b' "failure": {"code": "quota", "message": "no", "added": {"a": 1}}}'
+    )
+    completion = Subscriber(Settings(), group="g")._parse(value)
+    assert completion.failure is not None
+    assert completion.failure.code == "quota"

@@ -37,7 +37,7 @@ class Commands(Reader[Command]):
         self._providers = providers
 
     def _parse(self, value: bytes) -> Command:
-        return Command.model_validate_json(value)
+        return Command.model_validate_json(value, extra="ignore")
 
     def _wanted(self, item: Command) -> bool:
         return self._providers is None or item.provider is None or item.provider in self._providers

@@ -296,8 +296,8 @@ class MilepostClient:
     def _parse(self, model: type[Model], answer: httpx2.Response | dict[str, Any]) -> Model:
         try:
             if isinstance(answer, dict):
-                return model.model_validate(answer)
-            return model.model_validate_json(answer.content)
+                return model.model_validate(answer, extra="ignore")
+            return model.model_validate_json(answer.content, extra="ignore")
         except ValidationError as error:
             reason = f"its answer is no {model.__name__} ({error.errors()[0]['msg']})"
             raise ApiUnavailable(self.url, reason) from None

@@ -46,7 +46,7 @@ class Subscriber(Reader[Completion]):
         self._providers = providers
 
     def _parse(self, value: bytes) -> Completion:
-        return Completion.model_validate_json(value)
+        return Completion.model_validate_json(value, extra="ignore")
 
     def _wanted(self, item: Completion) -> bool:
         if self._tenants is not None and item.tenant not in self._tenants:
