@@ -15,7 +15,7 @@ from milepost.schemas.identifiers import parameters_digest
 from milepost.schemas.values import TERMINAL, Expectations, Failure, Resource
 from projections.runs import ECS, K8S, TOPICS, Record, Run, event, placed
 
-EXAMPLES: Final = int(os.environ.get("MILEPOST_TEST_EXAMPLES", "60"))
+EXAMPLES: Final = int(os.environ.get("MILEPOST_TEST_EXAMPLES", "50"))
 law: Final = settings(
     max_examples=EXAMPLES,
     deadline=None,
