@@ -1,12 +1,28 @@
-"""`milepost processor`, `api`, `topics apply` and `db migrate` as the processes that they are."""
+"""`milepost topics apply` and `milepost db migrate` on servers that are there."""
 
-import asyncio
+import json
+from pathlib import Path
 
-from conftest import StartService
+from cli.conftest import milepost
+from milepost.settings import Settings
+from stack import environment
 
 
-async def test_processor_and_api_start_and_end_cleanly(service: StartService) -> None:
-    processor, api = await asyncio.gather(service("processor"), service("api"))
-    assert processor.ready == {"processor": "ready", "partitions": [0, 1, 2, 3]}
-    assert api.ready["api"].startswith("http://127.0.0.1:")
-    assert [await processor.stop(), await api.stop()] == [0, 0]
+async def test_topics_are_created_once_with_a_line_for_each(
+    settings: Settings, tmp_path: Path
+) -> None:
+    variables = environment(settings) | {"MILEPOST_TOPIC_PREFIX": f"{settings.topic_prefix}new."}
+    first = await milepost("topics", "apply", "--partitions", "1", cwd=tmp_path, **variables)
+    assert first.status == 0
+    again = await milepost("topics", "apply", "-o", "json", cwd=tmp_path, **variables)
+    applied = json.loads(again.out)
+    assert {one["outcome"] for one in applied} == {"unchanged"}
+    assert first.out.splitlines() == [f"created   {one['name']}" for one in applied]
+
+
+async def test_migrating_a_database_that_has_the_schema_changes_nothing(
+    settings: Settings, tmp_path: Path
+) -> None:
+    ended = await milepost("db", "migrate", cwd=tmp_path, **environment(settings))
+    assert (ended.status, ended.out) == (0, "")
+    assert "this version's schema" in ended.err

@@ -1,11 +1,8 @@
 """`milepost up`: the whole of Milepost on one machine."""
 
 import asyncio
-import fcntl
 import os
 import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -16,12 +13,11 @@ from cyclopts.types import PositiveInt, UInt16
 
 from milepost.cli import logs
 from milepost.cli.failures import Unable
+from milepost.cli.folder import claimed, usable_folder
 from milepost.cli.signals import until_stopped
 from milepost.cli.stack import Configured, Endpoints, Plan, free_port, require_free, running
 
 _DATA: Final = Path(".milepost")
-# A killed `up` takes its servers with it; this is longer than the slowest of them needs.
-_FORMER_SECONDS: Final = 20.0
 
 
 def up(
@@ -80,73 +76,11 @@ async def started(
         require_free(configured.api_host, api_port)
     else:
         api_port = free_port(configured.api_host)
-    with _folder(data) as folder:
-        lock = await _locked(folder)
-        try:
+    with usable_folder(data) as folder:
+        async with claimed(folder) as lock:
             plan = Plan(configured, folder, lock, partitions, api_port, durable=data is not None)
             async with running(plan, say) as endpoints:
                 yield endpoints, folder
-        finally:
-            os.close(lock)
-
-
-@contextmanager
-def _folder(data: Path | None) -> Iterator[Path]:
-    if data is not None:
-        folder = data.absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _not_writable(folder, error) from None
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="milepost-", ignore_cleanup_errors=True) as name:
-        # Started by root, Postgres runs as another user, who must get through.
-        Path(name).chmod(0o711)
-        yield Path(name)
-
-
-async def _locked(folder: Path) -> int:
-    """The descriptor of a lock on `folder`, which the stack's processes keep as long as they live."""
-    path = folder / "up.lock"
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise _not_writable(folder, error) from None
-    deadline = time.monotonic() + _FORMER_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            owner = path.read_text()
-            if _alive(owner) or time.monotonic() > deadline:
-                os.close(lock)
-                raise Unable(
-                    f"another `milepost up` (process {owner}) runs in {folder}. "
-                    "Stop it, or choose another folder with --data."
-                ) from None
-        # Its processes are still on their way out.
-        await asyncio.sleep(0.05)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _not_writable(folder: Path, error: OSError) -> Unable:
-    return Unable(
-        f"cannot write in the folder {folder}: {error.strerror}. Choose another with --data."
-    )
 
 
 @contextmanager
