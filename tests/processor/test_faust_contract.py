@@ -64,6 +64,10 @@ def test_the_attributes_that_are_read() -> None:
     assert issubclass(App, Service)
 
 
+def test_folders_are_made_by_the_method_that_makes_none_here() -> None:
+    assert "self._create_directories()" in inspect.getsource(App)
+
+
 def test_a_seek_follows_every_assignment_before_the_flow_resumes() -> None:
     source = inspect.getsource(Recovery._resume_streams)
     assert source.index("consumer.perform_seek()") < source.index("consumer.resume_flow()")

@@ -57,6 +57,9 @@ class Processor(faust.App):
 
     store: store.Store
 
+    def _create_directories(self) -> None:
+        """Make no folders where it is started: Faust keeps tables in them, of which we have none."""
+
     async def wait_crashed(self) -> None:
         """Return when the app has crashed."""
         await self._crashed.wait()
