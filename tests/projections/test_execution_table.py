@@ -502,3 +502,20 @@ class TestFacts:
 
 def _task(status: str) -> Resources:
     return (Resource("ecs.task", "task-1", status=status),)
+
+
+class TestCancellationBeforeEverythingElse:
+    def test_is_commanded_once_something_has_begun(self) -> None:
+        history = given(run.cancellation_requested(at=0))
+        history.when(run.started()).then("applied", state="running", emitted="cancel")
+        history.when(run.progressed()).then(
+            "applied", "inferred", state="running", emitted="cancel"
+        )  # fmt: skip
+
+    def test_is_commanded_once_only(self) -> None:
+        given(run.cancellation_requested(at=0), run.started()).when(run.requested()).then(
+            "late", "filled", state="running"
+        )  # fmt: skip
+        given(run.cancellation_requested(at=0), run.requested()).when(run.started()).then(
+            "applied", state="running"
+        )  # fmt: skip

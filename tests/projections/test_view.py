@@ -201,15 +201,11 @@ class TestSize:
         assert int(dict(result.outgoing[0].headers)["milepost-omitted-bytes"] or 0) > 4_000_000
         assert result.log[0].value == oversized.value
 
-    @pytest.mark.xfail(strict=True, reason="only resources are left out of a notification")
     def test_big_outputs_of_a_run_with_big_parameters_fit(self) -> None:
         half = {"text": "x" * 900_000}
         result = folding(Run(parameters=half).requested(), Run().succeeded(outputs=half))
         assert _largest(result) <= MAX_OUTGOING_BYTES
 
-    @pytest.mark.xfail(
-        strict=True, reason="1e15 becomes 1000000000000000.0 after the size was checked"
-    )
     def test_numbers_that_grow_when_written_fit(self) -> None:
         short = Run(parameters={"numbers": [1e15]}).requested()
         value = (short.value or b"").replace(

@@ -167,8 +167,7 @@ def _started(held: Execution | None, new: Execution, event: Event) -> Outcome:
     changed = _enter(new, RUNNING, event) | _learn_resources(new, event.key, data.resources)
     changed |= _learn(new.facts, "details", event.key, data.details)
     if new.state == PENDING:
-        new.state = RUNNING
-        return _changed(new, Disposition.APPLIED)
+        return _begun(new)
     if not changed:
         return Outcome(new, Disposition.DUPLICATE, "repeated")
     if new.state == RUNNING:
@@ -193,12 +192,18 @@ def _progressed(held: Execution | None, new: Execution, event: Event) -> Outcome
     if newest:
         new.facts["progressed"] = (event.key, True)
     if new.state == PENDING:
-        new.state = RUNNING
-        return _changed(new, Disposition.APPLIED, "inferred")
+        return _begun(new, "inferred")
     if not changed and not newest:
         return Outcome(new, Disposition.STALE, "older_progress")
     disposition = Disposition.APPLIED if new.state == RUNNING else Disposition.LATE
     return _changed(new, disposition) if changed else Outcome(new, disposition)
+
+
+def _begun(new: Execution, reason: str | None = None) -> Outcome:
+    new.state = RUNNING
+    # A cancellation that came before everything else has waited for something to call off.
+    waited = new.cancellation is not None and new.fact("request") is None
+    return _changed(new, Disposition.APPLIED, reason, (Emit.CANCEL,) if waited else ())
 
 
 def _ended(state: str, new: Execution, event: Event, outcome: dict[str, Any]) -> Outcome:
@@ -241,7 +246,7 @@ def _cancellation_requested(held: Execution | None, new: Execution, event: Event
     if new.cancellation is not None:
         return Outcome(new, Disposition.DUPLICATE, "already_requested")
     new.cancellation = (event.key, {"reason": data.reason, "requested_by": data.requested_by})
-    # Without anything to call off the command waits for the request itself.
+    # Without anything to call off the command waits until there is.
     return _changed(new, Disposition.APPLIED, None, (Emit.CANCEL,) if held else ())
 
 

@@ -14,6 +14,8 @@ from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARAN
 from milepost.schemas.topics import MAX_EVENT_BYTES, Topics
 
 SOURCE: Final = b"/milepost"
+# What an event may bring megabytes of, the least missed first.
+_LARGE: Final = ("parameters", "details", "outputs")
 _REQUEST_FACTS: Final = ("operation", "provider", "idempotency_key", "parameters_digest")
 
 
@@ -96,22 +98,31 @@ def _size(record: Record) -> int:
 def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
     view = render(fields(execution))
     id_ = outgoing_id(execution.tenant, execution.execution_id, execution.state, execution.version)
-    value = to_json({"id": id_, **view})
-    if len(value) > MAX_EVENT_BYTES:
-        value = to_json({"id": id_, **_shortened(view, len(value) - MAX_EVENT_BYTES)})
     headers = _headers(id_, COMPLETION_TYPE.format(state=execution.state), event)
-    return Outgoing(
-        topics.completions(execution.state), event.execution_id.encode(), headers, value
-    )
+    topic = topics.completions(execution.state)
+    return Outgoing(topic, event.execution_id.encode(), headers, _fitting({"id": id_, **view}))
 
 
-def _shortened(view: dict[str, Any], excess: int) -> dict[str, Any]:
-    """Leave out the last resources until the notification fits; the API has them all."""
-    resources = list(view["resources"])
+def _fitting(document: dict[str, Any]) -> bytes:
+    """As JSON, without its largest parts where it would not fit in a record; the API has them all."""
+    value = to_json(document)
+    excess = len(value) - MAX_EVENT_BYTES
+    if excess <= 0:
+        return value
+    shortened = {**document, "omitted": []}
+    resources = shortened["resources"] = list(document.get("resources", ()))
     while resources and excess > 0:
         excess -= len(to_json(resources.pop())) + 1
-    omitted = len(view["resources"]) - len(resources)
-    return {**view, "resources": resources, "resources_omitted": omitted}
+        shortened["resources_omitted"] += 1
+    for part in _LARGE:
+        if excess > 0 and shortened.get(part):
+            excess -= len(to_json(shortened[part]))
+            shortened[part] = None
+            shortened["omitted"].append(part)
+    if excess > 0 and (failure := shortened.get("failure")):
+        shortened["failure"] = {**failure, "details": None, "last_lines": None}
+        shortened["omitted"] += ("failure.details", "failure.last_lines")
+    return to_json(shortened)
 
 
 def _command(what: Emit, execution: Execution, event: Event, topics: Topics) -> Outgoing:
@@ -132,7 +143,7 @@ def _command(what: Emit, execution: Execution, event: Event, topics: Topics) -> 
     if what is Emit.CANCEL and execution.cancellation is not None:
         command |= execution.cancellation[1]
     headers = _headers(id_, COMMAND_TYPE.format(command=what.value), event)
-    return Outgoing(topics.commands, event.execution_id.encode(), headers, to_json(command))
+    return Outgoing(topics.commands, event.execution_id.encode(), headers, _fitting(command))
 
 
 def _headers(id_: str, type_: str, event: Event) -> list[tuple[str, bytes | None]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from milepost.schemas.failures import standard
 from milepost.schemas.values import RELEASED, TERMINAL, State
 
 _PROGRESS: Final = ("percent", "message", "step", "steps")
@@ -61,8 +62,9 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
         "details": facts.get("details"),
         "resources": [_resource(stored, provider) for stored in body["resources"]],
         "resources_omitted": 0,
+        "omitted": [],
         "outputs": outcome.get("outputs"),
-        "failure": outcome.get("failure"),
+        "failure": _failure(outcome.get("failure")),
         "cancellation_requested": _cancellation(body["cancellation"]),
         "cancellation": _cancellation(body["facts"]["outcome"] if state == _CANCELLED else None),
         "conflicts": [_conflict(stored) for stored in body["conflicts"]],
@@ -132,6 +134,12 @@ def _resource(stored: Any, provider: str | None) -> dict[str, Any]:
         "attributes": facts["attributes"][1] if "attributes" in facts else None,
         "occurred_at": moment(facts["seen"][0][0]),
     }
+
+
+def _failure(stored: dict[str, Any] | None) -> dict[str, Any] | None:
+    """As it was reported, with what the catalogue says to do next."""
+    known = standard(stored["code"]) if stored else None
+    return {**stored, "next_step": known.next_step} if stored and known else stored
 
 
 def _cancellation(stored: Any) -> dict[str, Any] | None:

@@ -68,12 +68,24 @@ class Conflict(BaseModel):
     occurred_at: datetime
 
 
+class ViewedFailure(Failure):
+    """Why an execution failed. `next_step`: what the catalogue says to do where it knows the code.
+
+    The stored event is as it was reported: `next_step` is added when the view is made.
+    """
+
+    model_config = OPEN
+    next_step: str | None = None
+
+
 class Execution(BaseModel):
     """The whole view of one execution.
 
     `version` grows with each change of state or facts. `requested` is false while the event that
     asked for the execution has not come yet: operation, labels and links may then be unknown.
-    `duration_seconds` runs from the first known to the terminal transition.
+    `duration_seconds` runs from the first known to the terminal transition. Only a notification that
+    would not fit in a record leaves something out: `resources_omitted` says how many resources,
+    `omitted` which members; the API has them.
     """
 
     model_config = OPEN
@@ -97,8 +109,9 @@ class Execution(BaseModel):
     details: dict[str, Any] | None = None
     resources: tuple[ViewedResource, ...] = ()
     resources_omitted: int = 0
+    omitted: tuple[str, ...] = ()
     outputs: dict[str, Any] | None = None
-    failure: Failure | None = None
+    failure: ViewedFailure | None = None
     cancellation_requested: Cancellation | None = None
     cancellation: Cancellation | None = None
     conflicts: tuple[Conflict, ...] = ()
@@ -121,7 +134,7 @@ class Command(BaseModel):
     """Work for a provider that takes it from Milepost. Start only on `start`.
 
     `event_id` is the id of the event that caused the command: a caller whose own request has another
-    id follows the existing execution instead.
+    id follows the existing execution instead. `omitted` names what did not fit; the API has it.
     """
 
     model_config = OPEN
@@ -140,6 +153,7 @@ class Command(BaseModel):
     expectations: dict[str, float] = {}
     reason: str | None = None
     requested_by: str | None = None
+    omitted: tuple[str, ...] = ()
 
 
 COMPLETION_TYPE: Final = "milepost.completion.{state}.v1"

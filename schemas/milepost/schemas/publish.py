@@ -1,7 +1,7 @@
 """Publish the contract as files: `python -m milepost.schemas.publish DIRECTORY`.
 
-JSON Schemas (draft 2020-12) of events and notifications, the topics, example records, and the test
-vectors of the identifiers. The same code always gives the same bytes.
+JSON Schemas (draft 2020-12) of events and notifications, the topics, the catalogue of failures, example
+records, and the test vectors of the identifiers. The same code always gives the same bytes.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 
 from milepost.schemas.events import EVENTS
 from milepost.schemas.examples import examples
+from milepost.schemas.failures import CATALOGUE
 from milepost.schemas.notifications import (
     COMMAND_TYPE,
     COMPLETION_TYPE,
@@ -46,6 +47,7 @@ def published() -> dict[str, bytes]:
     """Every file of the published contract: its path with forward slashes, and its bytes."""
     documents: dict[str, Any] = {
         "topics.json": _topics(),
+        "failures.json": {"failures": [entry._asdict() for entry in CATALOGUE]},
         "identifiers.json": vectors(),
     }
     for name, data in EVENTS.items():
@@ -136,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m milepost.schemas.publish",
-        description="Regenerate the published contract: JSON Schemas, topics, examples and the "
-        "test vectors of the identifiers.",
+        description="Regenerate the published contract: JSON Schemas, topics, failures, examples "
+        "and the test vectors of the identifiers.",
         epilog="example: python -m milepost.schemas.publish schemas/published",
     )
     parser.add_argument("directory", type=Path, help="where the published contract is")
