@@ -93,6 +93,25 @@ async def test_a_failure_with_all_it_says(publisher: Publisher, broker_settings:
     assert event.traceparent is not None
 
 
+async def test_a_standard_failure_has_the_catalogues_category_and_origin(
+    publisher: Publisher, broker_settings: Settings
+) -> None:
+    run = publisher.execution("acme", str(uuid4()))
+    await run.failed("quota_exceeded", "no addresses left")
+    await run.failed("quota_exceeded", "no addresses left", category="retriable", origin="provider")
+    await run.failed("OutOfAddresses", "no addresses left")
+    failures = [
+        event.data.failure
+        for event in await events(broker_settings, run.execution_id)
+        if isinstance(event.data, Failed)
+    ]
+    assert [(one.category, one.origin) for one in failures] == [
+        ("requires_manual_intervention", "tenant"),
+        ("retriable", "provider"),
+        ("non_retriable", "provider"),
+    ]
+
+
 async def test_many_at_once_are_all_acknowledged_and_stay_in_order(
     publisher: Publisher, broker_settings: Settings
 ) -> None:

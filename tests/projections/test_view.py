@@ -21,7 +21,8 @@ from milepost.projections.outgoing import (
 from milepost.projections.view import moment, render, to_json
 from milepost.schemas.binding import encode
 from milepost.schemas.events import EventData
-from milepost.schemas.notifications import Command, Completion, Execution
+from milepost.schemas.failures import CATALOGUE
+from milepost.schemas.notifications import Command, Completion, Execution, ViewedFailure
 from milepost.schemas.topics import MAX_EVENT_BYTES, MAX_OUTGOING_BYTES
 from milepost.schemas.values import EARLIEST, LATEST, Failure, Links, Resource
 from projections.histories import histories, law
@@ -147,7 +148,17 @@ class TestCompletions:
         [completion] = sent(run.failed())
         assert not completion.requested
         assert (completion.operation, completion.labels) == (None, {})
-        assert completion.failure == Failure(code="image_missing", message="no such image")
+        assert completion.failure == ViewedFailure(code="image_missing", message="no such image")
+        assert completion.failure.next_step is None
+
+    def test_a_standard_failure_comes_with_what_to_do_next(self) -> None:
+        known = CATALOGUE[0]
+        report = run.failed(failure=Failure(code=known.code, message=""))
+        [completion] = sent(report)
+        assert completion.failure.next_step == known.next_step
+        # What is held is as it was reported.
+        [(_, execution)] = folding(report).executions
+        assert "next_step" not in execution.fact("outcome")["failure"]
 
     def test_its_headers_are_a_cloud_event(self) -> None:
         traceparent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

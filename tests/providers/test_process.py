@@ -18,10 +18,11 @@ import psutil
 import pytest
 
 from log import command, emit, events
-from milepost.client import Failure, Progress, Resource, State
+from milepost.client import Progress, Resource, State
 from milepost.providers import execution
 from milepost.providers.process import Outcome, Update, run
 from milepost.schemas.events import Cancelled, EventData, Failed, Progressed, Started, Succeeded
+from milepost.schemas.notifications import ViewedFailure
 from milepost.schemas.values import RELEASED
 from milepost.settings import Settings
 from stub_api import StubApi, stub_api, view
@@ -156,12 +157,12 @@ async def test_a_command_that_succeeds(stage_settings: Settings) -> None:
         (_python("import sys; print('oh no'); sys.exit(3)"), "exit_status", 3, {"exit_code": 3}),
         (
             ("sh", "-c", "kill -9 $$"),
-            "signal",
+            "ended_by_signal",
             128 + signal.SIGKILL,
             {"exit_code": 137, "signal": "SIGKILL"},
         ),
-        (("no-such-command-anywhere",), "not_found", 127, {"exit_code": 127}),
-        ((os.devnull,), "not_executable", 126, {"exit_code": 126}),
+        (("no-such-command-anywhere",), "command_not_found", 127, {"exit_code": 127}),
+        ((os.devnull,), "command_not_executable", 126, {"exit_code": 126}),
     ],
 )
 async def test_a_command_that_fails_says_why(
@@ -266,7 +267,7 @@ async def test_what_another_request_started_is_followed(
         followed = stage.execution_id
         await api.show(view(followed, State.RUNNING, 2, progress=Progress(message="halfway")))
         assert (await stage.update("halfway")).state is State.RUNNING
-        failure = Failure(code="exit_status", message="it broke", details={"exit_code": 7})
+        failure = ViewedFailure(code="exit_status", message="it broke", details={"exit_code": 7})
         await api.show(view(followed, State.FAILED, 3, failure=failure))
         assert await stage.outcome() == Outcome(followed, State.FAILED, 7, True)
         assert await stage.published() == []

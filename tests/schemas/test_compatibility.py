@@ -49,6 +49,16 @@ def test_a_published_identifier_never_changes() -> None:
             assert vector in after[function], f"{function}: {vector} was published and must stay"
 
 
+def test_a_published_failure_code_stays_and_means_the_same_to_programs() -> None:
+    before = {entry["code"]: entry for entry in _read(BASELINE / "failures.json")["failures"]}
+    after = {entry["code"]: entry for entry in _read(PUBLISHED / "failures.json")["failures"]}
+    assert before
+    for code, entry in before.items():
+        assert code in after, f"{code} was published and must stay"
+        for member in ("category", "origin"):
+            assert after[code][member] == entry[member], f"{code} has another {member}"
+
+
 def _object(**members: Any) -> Schema:
     return {"type": "object", "properties": members, "required": []}
 

@@ -21,7 +21,8 @@ EXAMPLES = sorted((PUBLISHED / "examples").rglob("*.json"))
 
 
 def _tree(directory: Path) -> dict[str, bytes]:
-    paths = [directory / "topics.json", directory / "identifiers.json"]
+    names = ("topics.json", "identifiers.json", "failures.json")
+    paths = [directory / name for name in names]
     for folder in publish.FOLDERS:
         paths += (directory / folder).rglob("*.json")
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}

@@ -71,6 +71,9 @@ def facts(execution: Execution) -> Iterable[tuple[str, str]]:
     yield "duration", seconds(execution.duration_seconds)
     yield "result", result(execution)
     if execution.failure is not None:
+        yield "category", f"{execution.failure.category.value}, {execution.failure.origin.value}"
+        if execution.failure.next_step:
+            yield "next step", execution.failure.next_step
         for line in execution.failure.last_lines or ():
             yield "last lines", line
 

@@ -14,6 +14,7 @@ from milepost.schemas.events import (
     Started,
     Succeeded,
 )
+from milepost.schemas.failures import standard
 from milepost.schemas.values import Category, LogLine, Origin, Resource
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class ExecutionHandle:
         code: str,
         message: str,
         *,
-        category: Category | str = Category.NON_RETRIABLE,
-        origin: Origin | str = Origin.PROVIDER,
+        category: Category | str | None = None,
+        origin: Origin | str | None = None,
         provider_code: str | None = None,
         details: Mapping[str, Any] | None = None,
         last_lines: Sequence[str] | None = None,
@@ -126,12 +127,17 @@ class ExecutionHandle:
         event_id: str | None = None,
         traceparent: str | None = None,
     ) -> Published:
-        """The operation ended without success; `resources` are what it left behind."""
+        """The operation ended without success; `resources` are what it left behind.
+
+        A code of the catalogue (`milepost.schemas.failures`) brings its category and origin; another
+        one is taken for non-retriable and the provider's.
+        """
+        known = standard(code)
         failure = {
             "code": code,
             "message": message,
-            "category": category,
-            "origin": origin,
+            "category": category or (known.category if known else Category.NON_RETRIABLE),
+            "origin": origin or (known.origin if known else Origin.PROVIDER),
             "provider_code": provider_code,
             "details": details,
             "last_lines": last_lines,

@@ -230,15 +230,15 @@ class Execution:
         number = -returncode
         name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
         return await self._failed(
-            "signal", f"{self._command[0]} was ended by {name}", 128 + number, name
+            "ended_by_signal", f"{self._command[0]} was ended by {name}", 128 + number, name
         )
 
     async def _not_started(self, error: OSError) -> Outcome:
         if isinstance(error, FileNotFoundError):
             message = f"command not found: {self._command[0]}"
-            return await self._failed("not_found", message, NOT_FOUND, None)
+            return await self._failed("command_not_found", message, NOT_FOUND, None)
         message = f"cannot execute {self._command[0]}: {error.strerror}"
-        return await self._failed("not_executable", message, NOT_EXECUTABLE, None)
+        return await self._failed("command_not_executable", message, NOT_EXECUTABLE, None)
 
     async def _failed(
         self, code: str, message: str, exit_code: int, signal_name: str | None
