@@ -8,6 +8,7 @@ import pytest
 
 from cli.conftest import Ended, milepost, python
 from milepost.cli.failures import explain
+from milepost.cli.logs import without_passwords
 
 NOBODY = "127.0.0.1:1"
 
@@ -69,7 +70,7 @@ async def test_a_missing_extra_is_named(command: tuple[str, ...], tmp_path: Path
 
 
 async def test_run_needs_only_the_base_install(tmp_path: Path) -> None:
-    run = ("run", "--tenant", "acme", "--", "true")
+    run = ("run", "--tenant", "acme", "--broker-timeout", "3s", "--", "true")
     ended = await _on_the_base_install(*run, cwd=tmp_path)
     said(ended, 69, f"waiting for Kafka at {NOBODY}", f"no Kafka broker answered at {NOBODY}")
     said(ended, 69, "`milepost up`")
@@ -106,6 +107,27 @@ async def test_up_reports_a_broker_of_the_environment_and_leaves_nothing(tmp_pat
     ended = await milepost("up", "--ephemeral", cwd=tmp_path, **servers)
     said(ended, 69, f"no Kafka broker answered at {NOBODY}")
     assert ended.out == ""
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+async def test_a_mistaken_setting_is_named_before_anything_starts(
+    command: str, tmp_path: Path
+) -> None:
+    ended = await milepost(command, cwd=tmp_path, MILEPOST_LOG_LEVEL="loud")
+    said(ended, 78, "MILEPOST_LOG_LEVEL='loud'")
+
+
+async def test_what_a_failing_command_shows_at_debug_has_no_password_in_it(tmp_path: Path) -> None:
+    url = f"postgresql://me:hidden@{NOBODY}/milepost"
+    variables = {"MILEPOST_DATABASE_URL": url, "MILEPOST_LOG_LEVEL": "debug"}
+    ended = await milepost("db", "migrate", cwd=tmp_path, **variables)
+    assert "Traceback" in ended.err
+    assert "hidden" not in ended.err
+
+
+def test_passwords_are_left_out_of_log_lines() -> None:
+    line = "at postgresql://me:p:a@ss@db/x and http://u:p@h/"
+    assert without_passwords(line) == "at postgresql://me:***@db/x and http://u:***@h/"
 
 
 async def test_wrong_usage_has_status_2(tmp_path: Path) -> None:

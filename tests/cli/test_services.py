@@ -20,6 +20,20 @@ async def test_topics_are_created_once_with_a_line_for_each(
     assert first.out.splitlines() == [f"created   {one['name']}" for one in applied]
 
 
+async def test_a_processor_whose_topics_are_missing_says_what_to_run(
+    settings: Settings, tmp_path: Path
+) -> None:
+    variables = environment(settings) | {
+        "MILEPOST_TOPIC_PREFIX": "missing.",
+        "MILEPOST_LOG_LEVEL": "info",
+    }
+    ended = await milepost("processor", cwd=tmp_path, **variables)
+    assert ended.status == 78
+    assert "missing.events.v1 does not exist" in ended.err
+    assert "Run: milepost topics apply" in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_migrating_a_database_that_has_the_schema_changes_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -151,9 +151,11 @@ def _no_broker() -> str:
 def _no_database(error: BaseException) -> str:
     url = urlsplit(Settings().dsn)
     try:
-        place = f"{url.hostname}:{url.port or 5432}{url.path}"
-    except ValueError:
-        place = "MILEPOST_DATABASE_URL"
+        place = (
+            f"{url.hostname}:{url.port or 5432}{url.path}" if url.hostname else "an unknown place"
+        )
+    except ValueError:  # the port is no number
+        place = "an unknown place"
     reason: Any = error.__class__.__name__ if not str(error) else error
     if isinstance(error, ConnectionRefusedError):
         reason = "nothing listens there"

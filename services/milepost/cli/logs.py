@@ -14,7 +14,7 @@ _LIBRARIES: Final = (
     *("aiokafka", "asyncio", "faust", "httpcore2", "httpx2", "mode", "uvicorn"),
     "milepost.projections.migrate",  # where pogo logs every step as a warning
 )
-_PASSWORD: Final = re.compile(r"(\w://[^:/?#\s@]*:)[^@\s]+@")
+_PASSWORD: Final = re.compile(r"(\w://[^:/?#\s@]*:)[^/\s]+@")
 
 
 def configure(settings: Settings, *, libraries: int = logging.WARNING) -> None:

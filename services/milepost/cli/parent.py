@@ -8,7 +8,8 @@ from typing import Final
 
 # Set by `milepost up`: standard input is a pipe whose other end only it holds.
 VARIABLE: Final = "MILEPOST_PARENT_PIPE"
-_STOP_SECONDS: Final = 10
+# Its Kafka and Postgres end at the same moment: an orderly end may wait for them in vain.
+_STOP_SECONDS: Final = 3
 
 
 def follow() -> None:

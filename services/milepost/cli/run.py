@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -12,12 +13,11 @@ from milepost.cli.failures import Unable
 from milepost.cli.signals import STOP
 from milepost.client import ApiUnavailable, MilepostClient, MilepostError, State
 from milepost.providers import process
-from milepost.providers.caller import Outcome, Update, pass_on
+from milepost.providers.caller import CANCELLED, Outcome, Update, pass_on
 from milepost.settings import Settings
 
 _REMEMBERED_BYTES: Final = 8_192
 _HINT_SECONDS: Final = 2.0
-_BROKER_SECONDS: Final = 10.0
 
 
 def run(
@@ -26,6 +26,7 @@ def run(
     operation: str = "provision",
     key: str | None = None,
     label: Annotated[list[str] | None, Parameter(negative=())] = None,
+    broker_timeout: timedelta = timedelta(seconds=10),  # noqa: B008 - immutable
 ) -> int:
     """Run a command as an execution of a tenant, and pass its exit status on.
 
@@ -42,13 +43,15 @@ def run(
         operation: provision, update, rollback, deprovision, or another lower-case word.
         key: Idempotency key.
         label: `name=value`; may be given several times.
+        broker_timeout: How long to wait for Kafka before anything has begun, e.g. 30s or 2m.
     """
     if not command:
         raise Unable("there is no command to run: milepost run --tenant acme -- COMMAND...", 2)
     settings = Settings()
     logs.configure_for_commands(settings)
+    labels, broker_seconds = _labels(label or []), broker_timeout.total_seconds()
     outcome = asyncio.run(
-        _run(list(command), tenant, operation, key, _labels(label or []), settings)
+        _run(list(command), tenant, operation, key, labels, broker_seconds, settings)
     )
     if outcome.followed:
         say(f"{outcome.execution_id} was run by another call; nothing was run by this one")
@@ -61,6 +64,7 @@ async def _run(
     operation: str,
     key: str | None,
     labels: dict[str, str],
+    broker_seconds: float,
     settings: Settings,
 ) -> Outcome:
     terminal, cancel = _Terminal(), asyncio.Event()
@@ -75,14 +79,16 @@ async def _run(
             on_update=terminal.update,
             echo=terminal.echo,
             cancel=cancel,
-            broker_seconds=_BROKER_SECONDS,
+            broker_seconds=broker_seconds,
         )
     )
 
     def stop() -> None:
         # First an orderly end; asked again, the quickest.
-        if cancel.is_set():
+        if cancel.is_set() or not terminal.heard:
             running.cancel()
+        else:
+            say("stopping")
         cancel.set()
 
     loop = asyncio.get_running_loop()
@@ -91,6 +97,8 @@ async def _run(
     hints = asyncio.create_task(_hint(settings, terminal))
     try:
         return await running
+    except asyncio.CancelledError:
+        raise Unable("stopped before it was over.", CANCELLED) from None
     finally:
         hints.cancel()
 

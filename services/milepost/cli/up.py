@@ -94,6 +94,7 @@ def _announced(endpoints: Endpoints, folder: Path) -> Iterator[None]:
     fresh.replace(path)
     try:
         print(endpoints.json(), flush=True)
+        say(f"ready; logs are in {folder}, Ctrl-C stops it")
         yield
     finally:
         path.unlink(missing_ok=True)

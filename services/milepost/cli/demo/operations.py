@@ -141,8 +141,8 @@ def _explained(execution: Execution) -> str | None:
 def _cancelled(execution: Execution) -> str | None:
     if execution.cancellation is None or execution.cancellation.reason != REASON:
         return "the reason of its cancellation is missing"
-    [process] = [one for one in execution.resources if one.kind == "process"]
-    if not process.released:
+    process = next((one for one in execution.resources if one.kind == "process"), None)
+    if process is None or not process.released:
         return "its process is not shown as gone"
     if _runs(process.id.rpartition("/")[2]):
         return f"its process {process.id} still runs"

@@ -13,10 +13,7 @@ Performed = dict[str, list[Outcome]]
 
 
 async def perform(planned: list[Operation], settings: Settings, board: Board) -> Performed:
-    """Do all of them at once; the outcomes of each one's calls, by its title.
-
-    The last call of a repeated operation comes after the others are over.
-    """
+    """Do all of them at once; the outcomes of each one's calls, by its title."""
     async with asyncio.TaskGroup() as group:
         tasks = {
             operation.title: group.create_task(_calls(operation, settings, board))
@@ -26,6 +23,7 @@ async def perform(planned: list[Operation], settings: Settings, board: Board) ->
 
 
 async def _calls(operation: Operation, settings: Settings, board: Board) -> list[Outcome]:
+    """All calls but the last at once, and the last one when those are over."""
     if operation.calls == 1:
         return [await _call(operation, settings, board)]
     together = [_call(operation, settings, board) for _ in range(operation.calls - 1)]
