@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from milepost.schemas.topics import DEFAULT_PREFIX, Topics
+from milepost.schemas.values import Seconds, Word
 
 STACK_FILE: Final = Path(".milepost/stack.json")
 # What stack.json calls the endpoints, and what the settings call them.
@@ -57,6 +58,17 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     api_port: int = Field(8080, ge=0, le=65_535, description="Port that the HTTP API listens on.")
     token: SecretStr | None = Field(None, description="Bearer token that clients send to the API.")
+    heartbeat_seconds: float = Field(
+        3_600,
+        gt=0,
+        le=31_536_000,
+        description="Seconds without an event after which an execution is silent, where neither its "
+        "request nor its provider says otherwise.",
+    )
+    provider_heartbeat_seconds: dict[Word, Seconds] = Field(
+        default_factory=dict,
+        description='The same for single providers, as JSON: {"terraform": 900}.',
+    )
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown."
     )
@@ -68,6 +80,11 @@ class Settings(BaseSettings):
     def topics(self) -> Topics:
         """The topics under this prefix."""
         return Topics(self.topic_prefix)
+
+    @property
+    def heartbeats(self) -> dict[str, float]:
+        """Seconds without an event after which an execution is silent: by provider, "*" for others."""
+        return {**self.provider_heartbeat_seconds, "*": self.heartbeat_seconds}
 
     @property
     def dsn(self) -> str:

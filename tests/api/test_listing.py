@@ -196,8 +196,8 @@ async def test_a_resource_leads_to_its_executions(api: Api) -> None:
         for tenant in ("b-tenant", "a-tenant", "a-tenant")
     ]
     items = await read(api, "/v1/resources", kind="k8s.pod", id="web/äöü 1", page_size=1)
-    assert [one["tenant"] for one in items] == ["a-tenant", "a-tenant", "b-tenant"]
-    assert {one["execution_id"] for one in items} == set(ids)
+    assert [one["tenant"] for one in items] == ["b-tenant", "a-tenant", "a-tenant"]
+    assert [one["execution_id"] for one in items] == ids
     assert await read(api, "/v1/resources", kind="k8s.pod", id="web") == []
 
 
@@ -217,7 +217,11 @@ async def test_a_tenant_in_counts(api: Api) -> None:
         "cancelled": 0,
     }
     assert found["last_success"]["execution_id"] == last != won
+    assert found["in_flight"] == 2
     assert found["last_failure"]["execution_id"] == lost
+    why = (found["last_failure"]["code"], found["last_failure"]["message"])
+    assert why == (FAILED.code, FAILED.message)
     nobody = await api.get("/v1/tenants/nobody")
     assert set(nobody["executions"].values()) == {0}
-    assert nobody["last_success"] is None
+    assert nobody["last_success"] is nobody["last_failure"] is None
+    assert nobody["in_flight"] == nobody["resources_in_use"] == 0

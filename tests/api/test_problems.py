@@ -28,7 +28,7 @@ async def test_a_tenant_that_is_none(api: Api, tenant: str) -> None:
 
 @pytest.mark.parametrize("execution_id", IDS)
 async def test_an_execution_id_that_is_none(api: Api, execution_id: str) -> None:
-    for part in ("", "/transitions", "/events", "/logs", "/resources"):
+    for part in ("", "/transitions", "/events", "/logs", "/resources", "/links"):
         problem = await api.get(f"/v1/executions/{execution_id}{part}", 422)
         assert problem["type"] == "/problems/invalid-request"
         assert problem["errors"][0]["parameter"] == "execution_id"
@@ -63,6 +63,12 @@ async def test_an_execution_id_that_is_none(api: Api, execution_id: str) -> None
         (EXECUTIONS, {"operation": "\0"}),
         (EXECUTIONS, {"provider": "a b"}),
         (EXECUTIONS, {"states": "failed"}),
+        (EXECUTIONS, {"silent": "perhaps"}),
+        (EXECUTIONS, {"parent": "1"}),
+        (EXECUTIONS, {"workflow_id": "\0"}),
+        (EXECUTIONS, {"parent": str(uuid4()), "workflow_id": "w"}),
+        (f"{EXECUTION}/links", {"page_size": "0"}),
+        ("/v1/tenants/acme/orphans", {"kind": "k8s.pod"}),
         (EXECUTIONS, {"page_token": "x" * 10_000}),
         ("/v1/tenants/acme/resources", {"released": "perhaps"}),
         ("/v1/tenants/acme/resources", {"kind": "\0"}),
@@ -71,6 +77,7 @@ async def test_an_execution_id_that_is_none(api: Api, execution_id: str) -> None
         ("/v1/resources", {"kind": "k8s.pod", "id": ""}),
         ("/v1/resources", {"kind": "k8s.pod", "id": "\0"}),
         ("/v1/resources", {"kind": "k8s.pod", "id": "x" * 513}),
+        ("/v1/resources", {"kind": "k8s.pod", "id": "x", "region": ""}),
     ],
 )
 async def test_a_query_that_is_not_valid(api: Api, path: str, query: dict[str, str]) -> None:
@@ -203,11 +210,16 @@ async def test_the_document_describes_every_answer(api: Api) -> None:
 class TestRowLevelSecurity:
     """The second wall: without any filter of ours, the role sees one tenant's rows."""
 
-    TABLES = ("executions", "event_log", "resources", "tenant_activity", "requests")
+    TABLES = (
+        *("executions", "execution_links", "event_log", "resources", "tenant_activity"),
+        "requests",
+    )
 
     async def test_another_tenant_sees_nothing(self, api: Api) -> None:
         pod = Resource("k8s.pod", "web-1")
-        id_ = await api.execution("walled", Started(occurred_at=now(), resources=(pod,)))
+        id_ = await api.execution(
+            "walled", Started(occurred_at=now(), resources=(pod,)), links={"workflow_id": "w"}
+        )
         await api.post("/v1/tenants/walled/executions", {"operation": "provision"})
         for tenant, visible in (("walled", True), ("stranger", False), ("", False)):
             async with api.parts.database.acting_for(tenant) as connection:
@@ -215,7 +227,7 @@ class TestRowLevelSecurity:
                     seen = await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
                     assert (seen > 0) is visible, table
                 row = await connection.fetchrow(
-                    statement("execution"), id_, None, api.settings.topics.events
+                    statement("execution"), id_, None, api.settings.topics.events, "{}", None
                 )
                 assert (row is not None) is visible
 

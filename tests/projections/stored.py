@@ -21,6 +21,10 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # Called after each step with its name and the connection, e.g. ("copy event_log", connection).
 Hook: TypeAlias = "Callable[[str, Connection], Awaitable[None]]"
 
+TABLES: Final = (
+    *("executions", "execution_links", "event_log", "resources", "tenant_activity"),
+    "positions",
+)
 STEPS: Final = (
     "lock_position",
     "load_executions",
@@ -111,7 +115,7 @@ class Log:
         order = {"event_log": 'partition, "offset"', "resources": "kind, id, execution_id"}
         return {
             table: await self.fetch(table, order=order.get(table, "1"))
-            for table in ("executions", "event_log", "resources", "tenant_activity", "positions")
+            for table in TABLES
         }
 
 

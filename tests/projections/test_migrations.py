@@ -25,6 +25,7 @@ SOURCES: Final = Path(str(resources.files(projections)))
 STATEMENTS: Final = sorted(path.stem for path in (SOURCES / "sql").glob("*.sql"))
 TABLES: Final = {
     "event_log",
+    "execution_links",
     "executions",
     "positions",
     "requests",
@@ -201,7 +202,9 @@ class TestAccess:
         async with await connected(database) as pool, session(database) as owner:
             logs = [Log(pool, owner), Log(pool, owner)]
             for log in logs:
-                await log.write(log.run().started(resources=({"kind": "pod", "id": "p"},)))
+                run = log.run()
+                linked = run.requested(links={"workflow_id": "w"})
+                await log.write(linked, run.started(resources=({"kind": "pod", "id": "p"},)))
                 await self._note_request(owner, log.tenant)
             mine, theirs = (log.tenant for log in logs)
             await owner.execute("SET ROLE milepost_api")

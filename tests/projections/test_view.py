@@ -85,7 +85,8 @@ class TestModels:
 
     def test_every_member_of_the_view_is_there(self) -> None:
         [(_, execution)] = folding(run.started()).executions
-        assert render(body.fields(execution)).keys() == Execution.model_fields.keys()
+        judged = {"silent_since", "overdue_since"}  # by the API, with the time
+        assert render(body.fields(execution)).keys() == Execution.model_fields.keys() - judged
 
 
 class TestCommands:

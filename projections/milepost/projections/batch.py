@@ -7,8 +7,9 @@ tried; `fold` needs what Postgres holds of the executions named.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from milepost.projections import resource
+from milepost.projections import link, resource
 from milepost.projections.execution import Disposition, Execution, evolve
+from milepost.projections.link import LinkRow
 from milepost.projections.outgoing import Outgoing, emitted, pack, pack_headers, quarantined
 from milepost.projections.resource import ResourceRow
 from milepost.projections.tenant import Activity
@@ -54,6 +55,7 @@ class Folded(NamedTuple):
     """What one transaction writes, each part in the order of its keys, and what goes out after it."""
 
     executions: list[tuple[Execution | None, Execution]]  # before and after
+    links: list[LinkRow]
     resources: list[ResourceRow]
     activity: list[tuple[str, Activity]]
     log: list[LogRow]
@@ -89,9 +91,16 @@ def fold(decoded: Sequence[Decoded], held: Mapping[Identity, Execution], topics:
         for identity in sorted(current)
         if current[identity] is not held.get(identity)
     ]
+    return settled(changes)._replace(log=log, outgoing=outgoing)
+
+
+def settled(changes: list[tuple[Execution | None, Execution]]) -> Folded:
+    """The rows that these changes of executions, in the order of their keys, call for."""
+    links = [row for before, after in changes for row in link.learned(before, after)]
+    links.sort()
     rows = [row for before, after in changes for row in resource.changed(before, after)]
     rows.sort(key=lambda row: row[:6])
-    return Folded(changes, rows, _activity(changes), log, outgoing)
+    return Folded(changes, links, rows, _activity(changes), [], [])
 
 
 def _apply(

@@ -4,8 +4,9 @@ Every function works on the connection it is given, which decides what is visibl
 by `milepost.tenant`). All raise asyncpg.PostgresError, OSError or TimeoutError where the database does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -16,12 +17,17 @@ from milepost.projections.outgoing import unpack_headers
 from milepost.projections.statements import statement
 from milepost.schemas.binding import Event, Headers, decode, microseconds
 from milepost.schemas.events import Progressed
-from milepost.schemas.values import LogLine
+from milepost.schemas.values import TERMINAL, LogLine
 
 # asyncpg-stubs makes both generic in the record class.
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
+
+# Seconds without an event after which an execution is silent where its request says nothing: by
+# provider, and under "*" for all others.
+Heartbeats: TypeAlias = Mapping[str, float]
+NO_HEARTBEATS: Final[Heartbeats] = MappingProxyType({})
 
 READ: Final = (
     "execution",
@@ -31,9 +37,17 @@ READ: Final = (
     "execution_logs",
     "executions_oldest_first",
     "executions_newest_first",
+    "in_flight_oldest_first",
+    "in_flight_newest_first",
+    "linked_oldest_first",
+    "linked_newest_first",
+    "linked_states",
+    "linking_executions",
     "tenant_summary",
     "tenant_resources",
-    "resources_by_id",
+    "resources_in_use",
+    "resource_history",
+    "orphans",
     "request",
     "request_insert",
     "request_published",
@@ -54,6 +68,13 @@ class PartitionLag(NamedTuple):
     problem: str | None
 
 
+class Silence(NamedTuple):
+    """Since when an execution has been silent and overdue (see `silence` in the migrations), or None."""
+
+    silent_since: datetime | None = None
+    overdue_since: datetime | None = None
+
+
 class HeldExecution(NamedTuple):
     """One row of `executions`, its body still JSON text (see `milepost.projections.body`)."""
 
@@ -62,6 +83,7 @@ class HeldExecution(NamedTuple):
     version: int
     requested: bool
     body: str
+    silence: Silence
     lag: tuple[PartitionLag, ...]
 
 
@@ -119,6 +141,34 @@ class ListedExecution(NamedTuple):
     execution_id: str
     first_recorded_at: datetime
     body: str
+    silence: Silence
+
+
+class Wanted(NamedTuple):
+    """Which of a tenant's executions; None: whatever it is. `link` is (relation, target)."""
+
+    state: str | None = None
+    operation: str | None = None
+    provider: str | None = None
+    silent: bool | None = None
+    overdue: bool | None = None
+    link: tuple[str, str] | None = None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether only executions that are not over can be among them."""
+        is_open = self.state is not None and self.state not in TERMINAL
+        return bool(is_open or self.silent or self.overdue)
+
+
+class LinkedExecution(NamedTuple):
+    """The execution at the other end of a link; all but its id None where it is not known."""
+
+    relation: str
+    execution_id: UUID
+    first_recorded_at: datetime | None
+    operation: str | None
+    state: str | None
 
 
 class Summary(NamedTuple):
@@ -133,12 +183,15 @@ class Summary(NamedTuple):
     last_success: UUID | None
     last_failure_at: datetime | None
     last_failure: UUID | None
+    last_failure_code: str | None
+    last_failure_message: str | None
 
 
 class ReportedResource(NamedTuple):
     """One resource as one execution reports it; `provider` is the execution's unless it named one.
 
     `own_provider` and `region` are empty where the report has none: they are part of the key.
+    `action`, in a history: made, changed or released.
     """
 
     own_provider: str
@@ -147,17 +200,23 @@ class ReportedResource(NamedTuple):
     id: str
     execution_id: UUID
     tenant: str
+    operation: str | None
+    state: str
     provider: str | None
     status: str | None
     released: bool
     attributes: dict[str, Any] | None
     occurred_at: datetime
     recorded_at: datetime
+    action: str | None = None
 
 
-# (provider, region, kind, id, execution id) and (tenant, provider, region, execution id)
+# (provider, region, kind, id, execution id)
 TenantResourceKey = tuple[str, str, str, str, UUID]
-ResourceByIdKey = tuple[str, str, str, UUID]
+# (time of the report, tenant, provider, region, execution id)
+ResourceHistoryKey = tuple[datetime, str, str, str, UUID]
+# (first recorded time, execution id, relation)
+LinkKey = tuple[datetime, UUID, str]
 
 
 async def verify(connection: Connection) -> None:
@@ -167,14 +226,29 @@ async def verify(connection: Connection) -> None:
 
 
 async def execution(
-    connection: Connection, execution_id: str, tenant: str | None, topic: str
+    connection: Connection,
+    execution_id: str,
+    tenant: str | None,
+    topic: str,
+    heartbeats: Heartbeats = NO_HEARTBEATS,
+    now: datetime | None = None,
 ) -> HeldExecution | None:
-    """What the fold holds of an execution; without a tenant, the one whose request is known."""
-    row = await connection.fetchrow(statement("execution"), execution_id, tenant, topic)
+    """What the fold holds of an execution; without a tenant, the one whose request is known.
+
+    How silent it is, is judged at `now`, by default the database's clock.
+    """
+    row = await connection.fetchrow(
+        statement("execution"), execution_id, tenant, topic, _json(heartbeats), now
+    )
     if row is None:
         return None
-    owner, state, version, requested, body, *lags = row
-    return HeldExecution(owner, state, version, requested, body, _lag(*lags))
+    owner, state, version, requested, body, silent_since, overdue_since, *lags = row
+    silence = Silence(silent_since, overdue_since)
+    return HeldExecution(owner, state, version, requested, body, silence, _lag(*lags))
+
+
+def _json(heartbeats: Heartbeats) -> str:
+    return orjson.dumps(dict(heartbeats)).decode()
 
 
 async def lag(connection: Connection, topic: str) -> tuple[PartitionLag, ...]:
@@ -227,16 +301,40 @@ async def executions(
     newest_first: bool,
     after: tuple[datetime, UUID],
     limit: int,
-    state: str | None,
-    operation: str | None,
-    provider: str | None,
+    wanted: Wanted = Wanted(),  # noqa: B008 - immutable
+    heartbeats: Heartbeats = NO_HEARTBEATS,
+    now: datetime | None = None,
 ) -> list[ListedExecution]:
-    """A tenant's executions beyond the key (first recorded time, id) of the last one seen."""
-    name = "executions_newest_first" if newest_first else "executions_oldest_first"
+    """A tenant's executions beyond the key (first recorded time, id) of the last one seen.
+
+    `heartbeats` and `now`: as for `execution`.
+    """
+    kind = "linked" if wanted.link else "in_flight" if wanted.in_flight else "executions"
+    name = f"{kind}_newest_first" if newest_first else f"{kind}_oldest_first"
+    *filters, link = wanted
     rows = await connection.fetch(
-        statement(name), tenant, *after, limit, state, operation, provider
+        statement(name), tenant, *after, limit, _json(heartbeats), now, *filters, *(link or ())
     )
-    return [ListedExecution(str(row[0]), *row[1:]) for row in rows]
+    return [ListedExecution(str(row[0]), row[1], row[2], Silence(row[3], row[4])) for row in rows]
+
+
+async def linked_states(
+    connection: Connection, tenant: str, links: Sequence[tuple[str, str]]
+) -> list[LinkedExecution]:
+    """How the executions that one names in its links (relation, execution id) stand."""
+    relations, ids = [relation for relation, _ in links], [target for _, target in links]
+    rows = await connection.fetch(statement("linked_states"), tenant, relations, ids)
+    return [LinkedExecution(*row) for row in rows]
+
+
+async def linking_executions(
+    connection: Connection, tenant: str, execution_id: str, *, after: LinkKey, limit: int
+) -> list[LinkedExecution]:
+    """The executions that name this one in a link, beyond the key of the last one seen."""
+    rows = await connection.fetch(
+        statement("linking_executions"), tenant, execution_id, *after, limit
+    )
+    return [LinkedExecution(*row) for row in rows]
 
 
 async def tenant_summary(connection: Connection, tenant: str) -> Summary:
@@ -261,11 +359,34 @@ async def tenant_resources(
     return [_resource(row) for row in rows]
 
 
-async def resources_by_id(
-    connection: Connection, kind: str, resource_id: str, *, after: ResourceByIdKey, limit: int
+async def resources_in_use(connection: Connection, tenant: str) -> int:
+    """How many resources a tenant has now."""
+    count: int = await connection.fetchval(statement("resources_in_use"), tenant)
+    return count
+
+
+async def resource_history(
+    connection: Connection,
+    kind: str,
+    resource_id: str,
+    *,
+    after: ResourceHistoryKey,
+    limit: int,
+    provider: str | None = None,
+    region: str | None = None,
 ) -> list[ReportedResource]:
-    """Which executions report this resource, beyond the key of the last one seen."""
-    rows = await connection.fetch(statement("resources_by_id"), kind, resource_id, *after, limit)
+    """What executions did with this resource in the order of time, beyond the key of the last one seen."""
+    rows = await connection.fetch(
+        statement("resource_history"), kind, resource_id, provider, region, *after, limit
+    )
+    return [_resource(row) for row in rows]
+
+
+async def orphans(
+    connection: Connection, tenant: str, *, after: TenantResourceKey, limit: int
+) -> list[ReportedResource]:
+    """What failed and cancelled executions left behind, beyond the key of the last one seen."""
+    rows = await connection.fetch(statement("orphans"), tenant, *after, limit)
     return [_resource(row) for row in rows]
 
 

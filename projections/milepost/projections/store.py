@@ -1,4 +1,4 @@
-"""Writes one batch in one transaction: executions, resources, activity, the log, the position.
+"""Writes one batch in one transaction: executions and links, resources, activity, log, position.
 
 The tables are always written in this order and rows in the order of their keys. Offsets live here
 only: a record below the position has been folded and is dropped, whoever hands it over again.
@@ -27,6 +27,7 @@ from asyncpg.pool import PoolConnectionProxy
 from milepost.projections import body
 from milepost.projections.batch import Decoded, Folded, Identity, LogRow, fold, identities
 from milepost.projections.execution import Execution
+from milepost.projections.link import LinkRow
 from milepost.projections.outgoing import Outgoing, unpack
 from milepost.projections.resource import ResourceRow
 from milepost.projections.statements import statement
@@ -45,6 +46,7 @@ _EXECUTION_COLUMNS: Final = (
     "execution_id", "tenant", "state", "version", "ordinal", "operation", "provider", "labels",
     "first_recorded_at", "recorded_at", "ended_at", "body",
 )  # fmt: skip
+_LINK_COLUMNS: Final = ("tenant", "target", "first_recorded_at", "execution_id", "relation")
 
 # A stopped worker must not hold a partition, and a plan must not depend on when statistics were taken:
 # every join here is by primary key.
@@ -111,11 +113,12 @@ class Written(NamedTuple):
 async def connect(dsn: str, *, size: int) -> asyncpg.Pool:
     """A pool for the processor: times are microseconds since 1970, JSON is bytes."""
     return await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, init=_codecs, server_settings=SESSION, command_timeout=15
+        dsn, min_size=1, max_size=size, init=codecs, server_settings=SESSION, command_timeout=15
     )
 
 
-async def _codecs(connection: asyncpg.Connection) -> None:
+async def codecs(connection: asyncpg.Connection) -> None:
+    """Make this connection give and take times as microseconds since 1970, JSON as bytes."""
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",
@@ -202,7 +205,7 @@ class Store:
     ) -> Written:
         position = await self._lock(connection, batch, epoch)
         decoded = _left(batch, position, unstorable)
-        held = await _load(connection, identities(decoded))
+        held = await load_executions(connection, identities(decoded))
         folded = fold(decoded, held, self._topics)
         await write_rows(connection, batch.topic, batch.partition, folded)
         next_offset = max(batch.next_offset, position)
@@ -302,7 +305,10 @@ def _left(batch: Batch, position: int, unstorable: Collection[int]) -> list[Deco
     ]
 
 
-async def _load(connection: Connection, wanted: Sequence[Identity]) -> dict[Identity, Execution]:
+async def load_executions(
+    connection: Connection, wanted: Sequence[Identity]
+) -> dict[Identity, Execution]:
+    """What is held of these executions."""
     if not wanted:
         return {}
     ids, tenants = zip(*wanted, strict=True)
@@ -314,6 +320,7 @@ async def _load(connection: Connection, wanted: Sequence[Identity]) -> dict[Iden
 async def write_rows(connection: Connection, topic: str, partition: int, folded: Folded) -> None:
     """Write what one batch was folded to, all but the position. Raises Conflict."""
     await _write_executions(connection, folded.executions)
+    await _write_links(connection, folded.links)
     await _write_resources(connection, folded.resources)
     await _write_activity(connection, topic, partition, folded.activity)
     await _write_log(connection, folded.log)
@@ -322,10 +329,10 @@ async def write_rows(connection: Connection, topic: str, partition: int, folded:
 async def _write_executions(
     connection: Connection, changes: Sequence[tuple[Execution | None, Execution]]
 ) -> None:
-    new = [_execution_row(after) for before, after in changes if before is None]
+    new = [execution_row(after) for before, after in changes if before is None]
     if new:
         await _copy(connection, "executions", _EXECUTION_COLUMNS, new)
-    known = [(before, _execution_row(after)) for before, after in changes if before is not None]
+    known = [(before, execution_row(after)) for before, after in changes if before is not None]
     if not known:
         return
     rows = [
@@ -339,7 +346,8 @@ async def _write_executions(
         raise Conflict(f"{status} of {len(rows)} executions")
 
 
-def _execution_row(execution: Execution) -> tuple[Any, ...]:
+def execution_row(execution: Execution) -> tuple[Any, ...]:
+    """The row of `executions`, in the order of its columns."""
     request = execution.fact("request") or {}
     labels = execution.fact("labels")
     ended = execution.transitions[execution.state].key[0] if execution.state in TERMINAL else None
@@ -357,6 +365,11 @@ def _execution_row(execution: Execution) -> tuple[Any, ...]:
         ended,
         body.dump(execution),
     )
+
+
+async def _write_links(connection: Connection, rows: Sequence[LinkRow]) -> None:
+    if rows:
+        await _copy(connection, "execution_links", _LINK_COLUMNS, rows)
 
 
 async def _write_resources(connection: Connection, rows: Sequence[ResourceRow]) -> None:

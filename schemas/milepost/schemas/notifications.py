@@ -86,6 +86,10 @@ class Execution(BaseModel):
     `duration_seconds` runs from the first known to the terminal transition. Only a notification that
     would not fit in a record leaves something out: `resources_omitted` says how many resources,
     `omitted` which members; the API has them.
+
+    Only the API judges an execution that is not over, by its clock: `silent_since`, when its last
+    event had been longer ago than its heartbeat allows (`expectations.heartbeat_seconds`, else its
+    provider's); `overdue_since`, when `expectations.duration_seconds` had passed since its first.
     """
 
     model_config = OPEN
@@ -122,6 +126,8 @@ class Execution(BaseModel):
     duration_seconds: float | None = None
     first_recorded_at: datetime
     recorded_at: datetime
+    silent_since: datetime | None = None
+    overdue_since: datetime | None = None
 
 
 class Completion(Execution):

@@ -1,7 +1,7 @@
 """The shapes of the API's answers, for OpenAPI. Answers themselves are built as bytes."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from milepost.schemas.values import (
     Links,
     Name,
     Parameters,
+    State,
     Text,
     Word,
 )
@@ -146,6 +147,13 @@ class Latest(BaseModel):
     ended_at: datetime
 
 
+class LatestFailure(Latest):
+    """The latest execution to fail, and why it did."""
+
+    code: str | None
+    message: str | None
+
+
 class Counts(BaseModel):
     """Executions by state."""
 
@@ -157,20 +165,28 @@ class Counts(BaseModel):
 
 
 class TenantSummary(BaseModel):
-    """What a tenant has; all zero where nothing is known of it."""
+    """What a tenant has; all zero where nothing is known of it.
+
+    `in_flight`: pending and running. `resources_in_use`: those whose last report, by whichever
+    execution, does not say that they are released.
+    """
 
     tenant: str
     executions: Counts
     last_success: Latest | None
-    last_failure: Latest | None
+    in_flight: int
+    last_failure: LatestFailure | None
+    resources_in_use: int
     freshness: Freshness
 
 
 class ReportedResource(BaseModel):
-    """A resource and the execution that reports it."""
+    """A resource, and the execution that reports it with its operation and state."""
 
     tenant: str
     execution_id: str
+    operation: str | None
+    state: State
     kind: str
     id: str
     provider: str | None
@@ -186,6 +202,38 @@ class Resources(Page):
     """A page of resources, in the order of provider, region, kind and id."""
 
     items: list[ReportedResource]
+
+
+class ResourceStep(ReportedResource):
+    """What an execution did with a resource. `made`: it is the first one known to report it, or the
+    first one after its release."""
+
+    action: Literal["made", "changed", "released"]
+
+
+class ResourceHistory(Page):
+    """A page of what became of a resource, in the order of the last report of each execution on it."""
+
+    items: list[ResourceStep]
+
+
+class LinkedExecution(BaseModel):
+    """An execution at the other end of a link; what is not known of it is null."""
+
+    relation: str = Field(examples=["retry_of"])
+    execution_id: str
+    operation: str | None
+    state: State | None
+
+
+class ExecutionLinks(Page):
+    """The executions that one names in its links, and a page of those that name it in theirs, in the
+    order of their first recorded times."""
+
+    execution_id: str
+    workflow_id: str | None
+    outgoing: list[LinkedExecution]
+    incoming: list[LinkedExecution]
 
 
 class Check(BaseModel):

@@ -10,7 +10,7 @@ from milepost.api.context import Context
 from milepost.api.database import EVERY_TENANT
 from milepost.api.problems import UNKNOWN_EXECUTION, Problem
 from milepost.projections import queries
-from milepost.projections.queries import Connection, PartitionLag, Request
+from milepost.projections.queries import Connection, HeldExecution, PartitionLag, Request, Silence
 from milepost.projections.view import render
 from milepost.schemas.binding import moment
 from milepost.schemas.events import Requested
@@ -29,6 +29,7 @@ class Found(NamedTuple):
     lag: Sequence[PartitionLag]
     # The stored body, or the request of which there is no body yet.
     source: str | Request
+    silence: Silence = Silence()
 
     @property
     def terminal(self) -> bool:
@@ -38,13 +39,15 @@ class Found(NamedTuple):
     @property
     def etag(self) -> str:
         """Weak: the same facts, with another freshness."""
-        return f'W/"{self.tenant}:{self.execution_id}:{self.version}"'
+        # That nothing came is news too.
+        missing = "".join("-" if since is None else "!" for since in self.silence)
+        return f'W/"{self.tenant}:{self.execution_id}:{self.version}:{missing}"'
 
     def view(self) -> dict[str, Any]:
         """The members of `notifications.Execution`; times are datetimes."""
         if isinstance(self.source, Request):
             return pending(self.source)
-        return render(orjson.loads(self.source))
+        return render(orjson.loads(self.source)) | self.silence._asdict()
 
 
 async def find(context: Context, execution_id: str, tenant: str | None) -> Found | None:
@@ -60,19 +63,27 @@ async def find_on(
     connection: Connection, context: Context, execution_id: str, tenant: str | None
 ) -> Found | None:
     """As `find`, on a connection that may see it."""
-    held = await queries.execution(connection, execution_id, tenant, context.topic)
+    held = await _held(connection, context, execution_id, tenant)
     if held is None or not held.requested:
         request = await queries.request(connection, execution_id, tenant)
         if request is not None and held is not None and held.tenant != request.tenant:
             # What another tenant's publisher reported under the id does not hide whose it is.
-            held = await queries.execution(connection, execution_id, request.tenant, context.topic)
+            held = await _held(connection, context, execution_id, request.tenant)
         if request is not None and held is None:
             lag = await queries.lag(connection, context.topic)
             return Found(execution_id, request.tenant, State.PENDING, 0, True, lag, request)
     if held is None:
         return None
-    owner, state, version, requested, body, lag = held
-    return Found(execution_id, owner, state, version, requested, lag, body)
+    owner, state, version, requested, body, silence, lag = held
+    return Found(execution_id, owner, state, version, requested, lag, body, silence)
+
+
+async def _held(
+    connection: Connection, context: Context, execution_id: str, tenant: str | None
+) -> HeldExecution | None:
+    return await queries.execution(
+        connection, execution_id, tenant, context.topic, context.settings.heartbeats
+    )
 
 
 async def require(

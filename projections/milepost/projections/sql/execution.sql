@@ -1,9 +1,14 @@
 -- The execution that an id names, and how far the fold of each partition is behind its log.
--- $1 execution id, $2 tenant or null, $3 topic of the events
+-- $1 execution id, $2 tenant or null, $3 topic of the events, $4 heartbeats by provider, $5 now
 SELECT
     held.tenant, held.state, held.version, held.operation IS NOT NULL AS requested, held.body,
+    silence.silent_since, silence.overdue_since,
     lag.partitions, lag.behind, lag.measured_at, lag.problems
 FROM executions AS held
+CROSS JOIN LATERAL silence(
+    held.ended_at, held.first_recorded_at, held.recorded_at, held.provider, held.body,
+    $4::json, coalesce($5::timestamptz, now())
+) AS silence
 CROSS JOIN (
     SELECT
         array_agg(partition) AS partitions,

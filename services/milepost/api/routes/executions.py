@@ -6,6 +6,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from milepost.api import documents, problems
 from milepost.api.answers import answer, freshness
@@ -23,14 +24,25 @@ from milepost.api.parameters import (
     TenantInQuery,
     Wait,
     idempotency_key,
+    invalid,
     wait_seconds,
 )
 from milepost.api.problems import ALREADY_TERMINAL, Problem
 from milepost.api.views import Found, document, find, unknown
 from milepost.projections import queries
+from milepost.projections.queries import Wanted
 from milepost.projections.view import render
 from milepost.schemas.events import CancellationRequested
-from milepost.schemas.values import EARLIEST, LATEST, State, Timestamp, Word
+from milepost.schemas.values import (
+    EARLIEST,
+    LATEST,
+    ExecutionId,
+    Links,
+    Name,
+    State,
+    Timestamp,
+    Word,
+)
 
 router: Final = APIRouter(route_class=StrictRoute, tags=["executions"])
 
@@ -42,6 +54,7 @@ _BODY_PROBLEMS: Final = (
 )
 _OLDEST: Final = (EARLIEST, UUID(int=0))
 _NEWEST: Final = (LATEST, UUID(int=2**128 - 1))
+_LINKED: Final = "Only executions whose request has this link; at most one of the links."
 _pages: Final = Pages[tuple[datetime, UUID]]("executions", tuple[Timestamp, UUID])
 
 
@@ -185,6 +198,22 @@ class ExecutionsQuery(PageQuery):
     state: State | None = None
     operation: Word | None = None
     provider: Word | None = None
+    silent: bool | None = Field(None, description="No event for longer than expected; not over.")
+    overdue: bool | None = Field(None, description="Running for longer than expected; not over.")
+    supersedes: ExecutionId | None = Field(None, description=_LINKED)
+    rollback_of: ExecutionId | None = None
+    retry_of: ExecutionId | None = None
+    parent: ExecutionId | None = None
+    workflow_id: Name | None = None
+
+    def wanted(self) -> Wanted:
+        """The filters. Raises RequestValidationError for more links than one."""
+        asked = [(name, getattr(self, name)) for name in Links.model_fields]
+        links = [link for link in asked if link[1] is not None]
+        if len(links) > 1:
+            raise invalid("query", links[1][0], f"cannot be combined with {links[0][0]}")
+        link = links[0] if links else None
+        return Wanted(self.state, self.operation, self.provider, self.silent, self.overdue, link)
 
 
 @router.get(
@@ -216,9 +245,8 @@ async def list_executions(
             newest_first=newest_first,
             after=after,
             limit=query.page_size + 1,
-            state=query.state,
-            operation=query.operation,
-            provider=query.provider,
+            wanted=query.wanted(),
+            heartbeats=parts.settings.heartbeats,
         )
         lag = await queries.lag(connection, parts.topic)
     page = rows[: query.page_size]
@@ -228,7 +256,7 @@ async def list_executions(
         token = _pages.token((last.first_recorded_at, UUID(last.execution_id)), question)
     return answer(
         {
-            "items": [render(orjson.loads(row.body)) for row in page],
+            "items": [render(orjson.loads(row.body)) | row.silence._asdict() for row in page],
             "next_page_token": token,
             "freshness": freshness(lag, parts.now()),
         }

@@ -1,5 +1,6 @@
-"""Resources: what a tenant has, and which executions a resource belongs to."""
+"""Resources: what a tenant has, what was left behind, and what became of one over time."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -8,31 +9,37 @@ from pydantic import StringConstraints
 
 from milepost.api import documents, problems
 from milepost.api.answers import answer, freshness
+from milepost.api.context import Context
 from milepost.api.database import EVERY_TENANT
 from milepost.api.pages import Pages
 from milepost.api.parameters import PageQuery, Parts, TenantInPath
 from milepost.projections import queries
 from milepost.projections.queries import (
+    PartitionLag,
     ReportedResource,
-    ResourceByIdKey,
+    ResourceHistoryKey,
     TenantResourceKey,
 )
-from milepost.schemas.values import ResourceId, Word
+from milepost.schemas.values import EARLIEST, Region, ResourceId, Timestamp, Word
 
 router: Final = APIRouter(tags=["resources"])
 
 _NOBODY: Final = UUID(int=0)
+_FIRST: Final[TenantResourceKey] = ("", "", "", "", _NOBODY)
 # A part of a key, which may be empty: bounded as the contract bounds it, and without NUL.
 _Part = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
-_tenant_pages: Final = Pages[TenantResourceKey](
-    "tenant-resources", tuple[_Part, _Part, _Part, _Part, UUID]
+_KEY: Final = tuple[_Part, _Part, _Part, _Part, UUID]
+_tenant_pages: Final = Pages[TenantResourceKey]("tenant-resources", _KEY)
+_orphan_pages: Final = Pages[TenantResourceKey]("orphans", _KEY)
+_history_pages: Final = Pages[ResourceHistoryKey](
+    "resources", tuple[Timestamp, _Part, _Part, _Part, UUID]
 )
-_id_pages: Final = Pages[ResourceByIdKey]("resources", tuple[_Part, _Part, _Part, UUID])
+_PROBLEMS: Final = problems.responses(
+    problems.INVALID_PAGE_TOKEN, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE
+)
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": documents.Resources},
-    **problems.responses(
-        problems.INVALID_PAGE_TOKEN, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE
-    ),
+    **_PROBLEMS,
 }
 
 
@@ -43,11 +50,13 @@ class TenantResourcesQuery(PageQuery):
     released: bool | None = None
 
 
-class ResourcesQuery(PageQuery):
+class ResourceQuery(PageQuery):
     """Which resource."""
 
     kind: Word
     id: ResourceId
+    provider: Word | None = None
+    region: Region | None = None
 
 
 @router.get("/tenants/{tenant}/resources", response_class=Response, responses=_RESPONSES)
@@ -57,9 +66,7 @@ async def list_tenant_resources(
     """The resources that a tenant's executions made, changed or released: one item for each
     execution that reports a resource."""
     question = {"tenant": tenant, **query.question()}
-    after: TenantResourceKey = ("", "", "", "", _NOBODY)
-    if query.page_token is not None:
-        after = _tenant_pages.after(query.page_token, question)
+    after = _after(_tenant_pages, query, question)
     async with parts.database.acting_for(tenant) as connection:
         rows = await queries.tenant_resources(
             connection,
@@ -71,48 +78,78 @@ async def list_tenant_resources(
         )
         lag = await queries.lag(connection, parts.topic)
     page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        last = page[-1]
-        key = (last.own_provider, last.region, last.kind, last.id, last.execution_id)
-        token = _tenant_pages.token(key, question)
-    return answer(
-        {
-            "items": [_item(row) for row in page],
-            "next_page_token": token,
-            "freshness": freshness(lag, parts.now()),
-        }
-    )
+    token = _tenant_pages.token(_key(page[-1]), question) if len(rows) > len(page) else None
+    return _page(parts, [_item(row) for row in page], token, lag)
 
 
-@router.get("/resources", response_class=Response, responses=_RESPONSES)
-async def look_up_resource(parts: Parts, query: Annotated[ResourcesQuery, Query()]) -> Response:
-    """Which executions, of which tenants, report the resource of this kind and id."""
+@router.get("/tenants/{tenant}/orphans", response_class=Response, responses=_RESPONSES)
+async def list_orphans(
+    parts: Parts, tenant: TenantInPath, query: Annotated[PageQuery, Query()]
+) -> Response:
+    """The resources that failed and cancelled executions of a tenant left behind: no execution has
+    reported on them since, neither that they are released nor that they are in use again."""
+    question = {"tenant": tenant, **query.question()}
+    after = _after(_orphan_pages, query, question)
+    async with parts.database.acting_for(tenant) as connection:
+        rows = await queries.orphans(connection, tenant, after=after, limit=query.page_size + 1)
+        lag = await queries.lag(connection, parts.topic)
+    page = rows[: query.page_size]
+    token = _orphan_pages.token(_key(page[-1]), question) if len(rows) > len(page) else None
+    return _page(parts, [_item(row) for row in page], token, lag)
+
+
+@router.get(
+    "/resources",
+    response_class=Response,
+    responses={200: {"model": documents.ResourceHistory}, **_PROBLEMS},
+)
+async def look_up_resource(parts: Parts, query: Annotated[ResourceQuery, Query()]) -> Response:
+    """What became of a resource: the executions that made, changed and released it, and whose they
+    are, in the order of their last reports on it."""
     question = query.question()
-    after: ResourceByIdKey = ("", "", "", _NOBODY)
+    after: ResourceHistoryKey = (EARLIEST, "", "", "", _NOBODY)
     if query.page_token is not None:
-        after = _id_pages.after(query.page_token, question)
+        after = _history_pages.after(query.page_token, question)
     async with parts.database.acting_for(EVERY_TENANT) as connection:
-        rows = await queries.resources_by_id(
-            connection, query.kind, query.id, after=after, limit=query.page_size + 1
+        rows = await queries.resource_history(
+            connection,
+            query.kind,
+            query.id,
+            after=after,
+            limit=query.page_size + 1,
+            provider=query.provider,
+            region=query.region,
         )
         lag = await queries.lag(connection, parts.topic)
     page = rows[: query.page_size]
     token = None
     if len(rows) > len(page):
         last = page[-1]
-        key = (last.tenant, last.own_provider, last.region, last.execution_id)
-        token = _id_pages.token(key, question)
+        key = (last.occurred_at, last.tenant, last.own_provider, last.region, last.execution_id)
+        token = _history_pages.token(key, question)
+    return _page(parts, [_item(row) | {"action": row.action} for row in page], token, lag)
+
+
+def _after(
+    pages: Pages[TenantResourceKey], query: PageQuery, question: dict[str, Any]
+) -> TenantResourceKey:
+    return _FIRST if query.page_token is None else pages.after(query.page_token, question)
+
+
+def _key(last: ReportedResource) -> TenantResourceKey:
+    return (last.own_provider, last.region, last.kind, last.id, last.execution_id)
+
+
+def _page(
+    parts: Context, items: list[dict[str, Any]], token: str | None, lag: Sequence[PartitionLag]
+) -> Response:
     return answer(
-        {
-            "items": [_item(row) for row in page],
-            "next_page_token": token,
-            "freshness": freshness(lag, parts.now()),
-        }
+        {"items": items, "next_page_token": token, "freshness": freshness(lag, parts.now())}
     )
 
 
 def _item(row: ReportedResource) -> dict[str, Any]:
     item = row._asdict()
-    del item["own_provider"]
+    for internal in ("own_provider", "action"):
+        del item[internal]
     return {**item, "execution_id": str(row.execution_id), "region": row.region or None}

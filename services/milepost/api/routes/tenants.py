@@ -10,6 +10,7 @@ from milepost.api import documents, problems
 from milepost.api.answers import answer, freshness
 from milepost.api.parameters import Parts, TenantInPath
 from milepost.projections import queries
+from milepost.projections.queries import Summary
 from milepost.schemas.values import State
 
 router: Final = APIRouter(tags=["tenants"])
@@ -24,20 +25,31 @@ router: Final = APIRouter(tags=["tenants"])
     },
 )
 async def read_tenant(parts: Parts, tenant: TenantInPath) -> Response:
-    """How many executions a tenant has in each state, and the last to succeed and to fail."""
+    """How many executions a tenant has in each state, the last to succeed, the last to fail and why,
+    and how many resources it has now."""
     async with parts.database.acting_for(tenant) as connection:
         summary = await queries.tenant_summary(connection, tenant)
+        in_use = await queries.resources_in_use(connection, tenant)
         lag = await queries.lag(connection, parts.topic)
     counts = summary._asdict()
     return answer(
         {
             "tenant": tenant,
             "executions": {state.value: counts[state.value] for state in State},
+            "in_flight": summary.pending + summary.running,
             "last_success": _latest(summary.last_success, summary.last_success_at),
-            "last_failure": _latest(summary.last_failure, summary.last_failure_at),
+            "last_failure": _last_failure(summary),
+            "resources_in_use": in_use,
             "freshness": freshness(lag, parts.now()),
         }
     )
+
+
+def _last_failure(summary: Summary) -> dict[str, object] | None:
+    latest = _latest(summary.last_failure, summary.last_failure_at)
+    if latest is None:
+        return None
+    return latest | {"code": summary.last_failure_code, "message": summary.last_failure_message}
 
 
 def _latest(execution_id: UUID | None, ended_at: datetime | None) -> dict[str, object] | None:

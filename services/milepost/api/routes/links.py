@@ -1,0 +1,79 @@
+"""How an execution relates to others, seen from it and seen from them."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import StringConstraints
+
+from milepost.api import documents, problems
+from milepost.api.answers import answer, freshness
+from milepost.api.database import EVERY_TENANT
+from milepost.api.pages import Pages
+from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts
+from milepost.api.views import require
+from milepost.projections import queries
+from milepost.projections.queries import LinkedExecution, LinkKey
+from milepost.schemas.values import EARLIEST, Links, Timestamp
+
+router: Final = APIRouter(tags=["history"])
+
+_Relation = Annotated[str, StringConstraints(pattern=f"^({'|'.join(Links.model_fields)})$")]
+_pages: Final = Pages[LinkKey]("links", tuple[Timestamp, UUID, _Relation])
+_BEFORE_ALL: Final[LinkKey] = (EARLIEST, UUID(int=0), "")
+
+
+@router.get(
+    "/executions/{execution_id}/links",
+    response_class=Response,
+    responses={
+        200: {"model": documents.ExecutionLinks},
+        **problems.responses(
+            problems.UNKNOWN_EXECUTION,
+            problems.INVALID_REQUEST,
+            problems.INVALID_PAGE_TOKEN,
+            problems.DATABASE_UNAVAILABLE,
+        ),
+    },
+)
+async def list_links(
+    parts: Parts, execution_id: ExecutionIdInPath, query: Annotated[ExecutionPageQuery, Query()]
+) -> Response:
+    """The executions that this one names in its links, and those that name this one in theirs."""
+    question = {"execution_id": execution_id, **query.question()}
+    after = _BEFORE_ALL
+    if query.page_token is not None:
+        after = _pages.after(query.page_token, question)
+    async with parts.database.acting_for(query.tenant or EVERY_TENANT) as connection:
+        found = await require(connection, parts, execution_id, query.tenant)
+        links = dict(found.view()["links"])
+        workflow_id = links.pop("workflow_id", None)
+        outgoing = await queries.linked_states(connection, found.tenant, list(links.items()))
+        rows = await queries.linking_executions(
+            connection, found.tenant, execution_id, after=after, limit=query.page_size + 1
+        )
+    page = rows[: query.page_size]
+    return answer(
+        {
+            "execution_id": execution_id,
+            "workflow_id": workflow_id,
+            "outgoing": [_end(one) for one in outgoing],
+            "incoming": [_end(one) for one in page],
+            "next_page_token": _token(page[-1], question) if len(rows) > len(page) else None,
+            "freshness": freshness(found.lag, parts.now()),
+        }
+    )
+
+
+def _token(last: LinkedExecution, question: dict[str, Any]) -> str:
+    assert last.first_recorded_at is not None, "only known executions name others"
+    return _pages.token((last.first_recorded_at, last.execution_id, last.relation), question)
+
+
+def _end(linked: LinkedExecution) -> dict[str, object]:
+    return {
+        "relation": linked.relation,
+        "execution_id": str(linked.execution_id),
+        "operation": linked.operation,
+        "state": linked.state,
+    }
