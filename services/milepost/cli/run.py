@@ -26,7 +26,7 @@ def run(
     operation: str = "provision",
     key: str | None = None,
     label: Annotated[list[str] | None, Parameter(negative=())] = None,
-    broker_timeout: timedelta = timedelta(seconds=10),  # noqa: B008 - immutable
+    broker_timeout: timedelta = timedelta(seconds=10),
 ) -> int:
     """Run a command as an execution of a tenant, and pass its exit status on.
 
