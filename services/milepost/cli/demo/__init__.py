@@ -14,14 +14,17 @@ from pydantic import SecretStr
 
 from milepost.cli.demo import review
 from milepost.cli.demo.board import Board
-from milepost.cli.demo.operations import operations
-from milepost.cli.demo.performance import perform
+from milepost.cli.demo.operations import Operation, operations
+from milepost.cli.demo.performance import Performed, perform
+from milepost.cli.failures import Unable
 from milepost.cli.signals import until_stopped
 from milepost.cli.up import started
 from milepost.settings import Settings
 
 _PARTITIONS: Final = 4
 _INTERRUPTED: Final = 130
+# Many times what it takes; a demo that waits for ever shows nothing.
+_SECONDS: Final = 180
 # What does not say where another stack is.
 _KEPT: Final = {"MILEPOST_CACHE", "MILEPOST_LOG_LEVEL", "MILEPOST_LOG_FORMAT"}
 
@@ -53,11 +56,19 @@ async def _demo(board: Board) -> int:
                 kafka_bootstrap_servers=endpoints.kafka,
                 database_url=SecretStr(endpoints.database),
             )
-            with board.showing(planned):
-                performed = await perform(planned, settings, board)
+            performed = await _in_time(planned, settings, board)
             board.say("reading back through the API and the completion topics")
             found = await review.read_back(planned, performed, settings)
             differences = review.differences(planned, performed, found)
             review.show(planned, performed, found, differences)
             board.say("stopping the stack")
     return 1 if differences else 0
+
+
+async def _in_time(planned: list[Operation], settings: Settings, board: Board) -> Performed:
+    try:
+        with board.showing(planned):
+            async with asyncio.timeout(_SECONDS):
+                return await perform(planned, settings, board)
+    except TimeoutError:
+        raise Unable(f"not over after {_SECONDS} s: {board.states(planned)}.") from None

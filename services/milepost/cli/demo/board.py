@@ -43,6 +43,14 @@ class Board:
             what = f"{operation.tenant} {operation.operation} ({operation.title})"
             self.say(f"{what}: {update.state.value}: {update.message}")
 
+    def states(self, planned: list[Operation]) -> str:
+        """The last known state of each operation."""
+        news = self._news
+        return ", ".join(
+            f"{one.title}: {news[one.title].state.value if one.title in news else 'not begun'}"
+            for one in planned
+        )
+
     def __rich__(self) -> Table:
         table = display.table("TENANT", "OPERATION", "WHAT", "STATE", "NEWS")
         for operation in self._planned:
