@@ -6,12 +6,13 @@ Sources, strongest first: arguments, environment variables with the prefix `MILE
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -26,6 +27,14 @@ _STACK_NAMES: Final = {
     "kafka": "kafka_bootstrap_servers",
     "database": "database_url",
 }
+
+
+def _from_json(value: Any) -> Any:
+    # pydantic-settings itself would not say which variable is wrong, and where.
+    return json.loads(value) if isinstance(value, str) else value
+
+
+_Heartbeats = Annotated[dict[Word, Seconds], NoDecode, BeforeValidator(_from_json)]
 
 
 class Settings(BaseSettings):
@@ -65,7 +74,7 @@ class Settings(BaseSettings):
         description="Seconds without an event after which an execution is silent, where neither its "
         "request nor its provider says otherwise.",
     )
-    provider_heartbeat_seconds: dict[Word, Seconds] = Field(
+    provider_heartbeat_seconds: _Heartbeats = Field(
         default_factory=dict,
         description='The same for single providers, as JSON: {"terraform": 900}.',
     )

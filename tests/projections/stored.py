@@ -113,10 +113,7 @@ class Log:
     async def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table that a batch writes."""
         order = {"event_log": 'partition, "offset"', "resources": "kind, id, execution_id"}
-        return {
-            table: await self.fetch(table, order=order.get(table, "1"))
-            for table in TABLES
-        }
+        return {table: await self.fetch(table, order=order.get(table, "1")) for table in TABLES}
 
 
 class HookedPool:

@@ -8,7 +8,7 @@ import pytest
 from milepost.projections.batch import decode_all, fold
 from milepost.projections.link import LinkRow
 from projections.runs import TOPICS, Record, Run, placed
-from projections.stored import Connection, Log, connected
+from projections.stored import Log, connected
 
 PARENT = "00000000-0000-5000-8000-00000000000a"
 LINKS = {"parent": PARENT, "retry_of": PARENT, "workflow_id": "release-7"}
@@ -83,7 +83,6 @@ class TestStore:
         assert await self._updates(pool) == (updates + 1, heap_only)
 
     async def _updates(self, pool: asyncpg.Pool) -> tuple[int, int]:
-        connection: Connection
         async with pool.acquire() as connection:
             await connection.execute("SELECT pg_stat_force_next_flush()")
             row = await connection.fetchrow("""

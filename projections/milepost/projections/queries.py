@@ -35,6 +35,8 @@ READ: Final = (
     "versions",
     "execution_events",
     "execution_logs",
+    "raw_record",
+    "folded_positions",
     "executions_oldest_first",
     "executions_newest_first",
     "in_flight_oldest_first",
@@ -287,7 +289,8 @@ async def execution_logs(
     lines = [
         LoggedLine(row["ordinal"], number, event, line)
         for row in rows
-        if isinstance(event := decode(_Raw(*row[1:])), Event) and isinstance(event.data, Progressed)
+        if isinstance(event := decode(StoredRecord(*row[1:])), Event)
+        and isinstance(event.data, Progressed)
         for number, line in enumerate(event.data.log_lines or ())
         if (row["ordinal"], number) > after
     ]
@@ -440,12 +443,12 @@ async def mark_published(connection: Connection, published: Sequence[Request]) -
 def _request(row: asyncpg.Record) -> Request:
     tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
     key = str(execution_id).encode()
-    event = decode(_Raw("", -1, -1, created_at, key, headers, value))
+    event = decode(StoredRecord("", -1, -1, created_at, key, headers, value))
     assert isinstance(event, Event), event
     return Request(tenant, str(execution_id), fingerprint, event, created_at, published_at)
 
 
-class _Raw:
+class StoredRecord:
     """A record as stored: `headers` packed, the time a datetime."""
 
     def __init__(

@@ -68,11 +68,17 @@ class ExecutionAnswer(Execution):
     freshness: Freshness
 
 
+class RecordedTransition(Transition):
+    """A transition, and the path of the raw record that brought it, null before there is one."""
+
+    record: str | None
+
+
 class Transitions(BaseModel):
     """The states that an execution has been in, in their order."""
 
     execution_id: str
-    items: list[Transition]
+    items: list[RecordedTransition]
     freshness: Freshness
 
 
@@ -90,6 +96,47 @@ class ExecutionEvent(BaseModel):
     reason: str | None
     occurred_at: datetime
     recorded_at: datetime
+
+
+class EmittedRecord(BaseModel):
+    """What went out because of a record."""
+
+    topic: str
+    type: str | None
+    id: str | None
+    key: str | None
+    headers: dict[str, str | None]
+    value: str | None
+
+
+class ExplainedRecord(BaseModel):
+    """One raw record, what the fold did with it, and why in a sentence.
+
+    `transition` is the state that it brought the execution into. Key, headers and value are as they
+    came; bytes that are not UTF-8 are written as backslashes and hexadecimal digits.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    disposition: str
+    reason: str | None
+    why: str
+    tenant: str | None
+    execution_id: str | None
+    ordinal: int | None
+    transition: State | None
+    occurred_at: datetime | None
+    reported_at: datetime | None
+    recorded_at: datetime
+    skewed: bool
+    event: dict[str, Any] | None
+    emitted: list[EmittedRecord]
+    key: str | None
+    headers: list[tuple[str, str | None]]
+    value: str | None
+    value_bytes: int
+    sha256: str
 
 
 class Page(BaseModel):

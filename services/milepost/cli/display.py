@@ -18,9 +18,9 @@ _PIPE_WIDTH = 400
 
 def console() -> Console:
     """Standard output: as wide as the terminal, and without bounds where it is none."""
-    return Console(
-        width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False
-    )
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    # No markup: what providers report may have brackets.
+    return Console(width=width, highlight=False, soft_wrap=False, markup=False)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

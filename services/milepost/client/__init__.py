@@ -17,7 +17,13 @@ from milepost.client.errors import (
     WaitTimeout,
 )
 from milepost.client.execution import ExecutionHandle
-from milepost.client.http import LogEntry, MilepostClient, TenantResource
+from milepost.client.http import (
+    ExecutionLinks,
+    LinkedExecution,
+    LogEntry,
+    MilepostClient,
+    TenantResource,
+)
 from milepost.client.publisher import Published, Publisher
 from milepost.client.subscriber import Subscriber
 from milepost.schemas.notifications import Command, Completion, Execution, Transition
@@ -44,9 +50,11 @@ __all__ = [
     "Completion",
     "Execution",
     "ExecutionHandle",
+    "ExecutionLinks",
     "Expectations",
     "Failure",
     "InvalidEvent",
+    "LinkedExecution",
     "Links",
     "LogEntry",
     "LogLine",

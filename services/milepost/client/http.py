@@ -38,11 +38,37 @@ class LogEntry(BaseModel):
 
 
 class TenantResource(ViewedResource):
-    """A resource of a tenant, the execution that reports it, and when the broker got to know."""
+    """A resource of a tenant, the execution that reports it, and when the broker got to know.
+
+    `action`, in a history only: made, changed or released.
+    """
 
     tenant: str
     execution_id: str
+    operation: str | None = None
+    state: State | None = None
     recorded_at: datetime
+    action: str | None = None
+
+
+class LinkedExecution(BaseModel):
+    """An execution at the other end of a link; what is not known of it is None."""
+
+    model_config = OPEN
+    relation: str
+    execution_id: str
+    operation: str | None = None
+    state: State | None = None
+
+
+class ExecutionLinks(BaseModel):
+    """The executions that one names in its links, and those that name it in theirs."""
+
+    model_config = OPEN
+    workflow_id: str | None = None
+    outgoing: tuple[LinkedExecution, ...] = ()
+    incoming: tuple[LinkedExecution, ...] = ()
+    next_page_token: str | None = None
 
 
 class _Page(BaseModel):
@@ -197,14 +223,23 @@ class MilepostClient:
         state: State | str | None = None,
         operation: str | None = None,
         provider: str | None = None,
+        silent: bool | None = None,
+        overdue: bool | None = None,
+        link: tuple[str, str] | None = None,
         order: Literal["asc", "desc"] = "asc",
         page_size: int = 100,
     ) -> AsyncIterator[Execution]:
-        """A tenant's executions in chronological order, fetched page by page."""
+        """A tenant's executions in chronological order, fetched page by page.
+
+        `link` is a relation and what it must lead to, e.g. `("workflow_id", "release-7")`.
+        """
         filters = {
             "state": state,
             "operation": operation,
             "provider": provider,
+            "silent": silent,
+            "overdue": overdue,
+            **({link[0]: link[1]} if link else {}),
             "order": order,
             "page_size": page_size,
         }
@@ -217,6 +252,35 @@ class MilepostClient:
         """The resources of a tenant."""
         path = f"/tenants/{_path(tenant)}/resources"
         return [one async for one in self._pages(TenantResource, path, {})]
+
+    async def orphans(self, tenant: str) -> list[TenantResource]:
+        """What a tenant's failed and cancelled executions left behind, and nobody has touched since."""
+        path = f"/tenants/{_path(tenant)}/orphans"
+        return [one async for one in self._pages(TenantResource, path, {})]
+
+    async def resource_history(
+        self,
+        kind: str,
+        resource_id: str,
+        *,
+        provider: str | None = None,
+        region: str | None = None,
+    ) -> list[TenantResource]:
+        """Which executions made, changed and released a resource, in the order of time."""
+        query = {"kind": kind, "id": resource_id, "provider": provider, "region": region}
+        return [one async for one in self._pages(TenantResource, "/resources", query)]
+
+    async def links(self, execution_id: str, *, tenant: str | None = None) -> ExecutionLinks:
+        """The executions that this one names in its links, and all that name it in theirs."""
+        path = f"/executions/{_path(execution_id)}/links"
+        incoming: tuple[LinkedExecution, ...] = ()
+        token: str | None = None
+        while True:
+            page = await self._get(ExecutionLinks, path, {"tenant": tenant, "page_token": token})
+            incoming += page.incoming
+            token = page.next_page_token
+            if token is None:
+                return page.model_copy(update={"incoming": incoming})
 
     async def _looks(
         self, execution_id: str, tenant: str | None

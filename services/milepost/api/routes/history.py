@@ -1,8 +1,8 @@
 """What became of an execution: its transitions, records, log lines and resources."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from milepost.api import documents, problems
@@ -11,8 +11,10 @@ from milepost.api.context import Context
 from milepost.api.database import EVERY_TENANT
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts, TenantInQuery
+from milepost.api.problems import UNKNOWN_RECORD, Problem
 from milepost.api.views import document, find, require, unknown
 from milepost.projections import queries
+from milepost.projections.explain import NotInLog, explain
 from milepost.projections.queries import LoggedLine
 from milepost.schemas.binding import moment
 from milepost.schemas.values import BIGINT, MAX_LOG_LINES
@@ -40,8 +42,13 @@ _BEFORE_ALL: Final = (0, -1)
 async def list_transitions(
     parts: Parts, execution_id: ExecutionIdInPath, tenant: TenantInQuery = None
 ) -> Response:
-    """Every state that the execution has been in, with the times of entering it."""
-    return await _part_of_view(parts, execution_id, tenant, "transitions")
+    """Every state that the execution has been in, with the times of entering it and its record."""
+    view = await _view(parts, execution_id, tenant)
+    items = [
+        transition | {"record": _record(view, transition, tenant)}
+        for transition in view["transitions"]
+    ]
+    return _items(view, items)
 
 
 @router.get(
@@ -53,19 +60,30 @@ async def list_resources(
     parts: Parts, execution_id: ExecutionIdInPath, tenant: TenantInQuery = None
 ) -> Response:
     """The resources that the execution made, changed, released or left behind."""
-    return await _part_of_view(parts, execution_id, tenant, "resources")
+    view = await _view(parts, execution_id, tenant)
+    return _items(view, view["resources"])
 
 
-async def _part_of_view(
-    parts: Context, execution_id: str, tenant: str | None, member: str
-) -> Response:
+async def _view(parts: Context, execution_id: str, tenant: str | None) -> dict[str, Any]:
     found = await find(parts, execution_id, tenant)
     if found is None:
         raise unknown(execution_id)
-    view = document(parts, found)
+    return document(parts, found)
+
+
+def _items(view: dict[str, Any], items: list[dict[str, Any]]) -> Response:
     return answer(
-        {"execution_id": execution_id, "items": view[member], "freshness": view["freshness"]}
+        {"execution_id": view["execution_id"], "items": items, "freshness": view["freshness"]}
     )
+
+
+def _record(view: dict[str, Any], transition: dict[str, Any], tenant: str | None) -> str | None:
+    """The path of the raw record of a transition; None where it has none yet."""
+    if transition["partition"] is None:
+        return None
+    place = f"{transition['partition']}/{transition['offset']}"
+    path = f"/v1/executions/{view['execution_id']}/events/{place}"
+    return path if tenant is None else f"{path}?tenant={tenant}"
 
 
 @router.get(
@@ -94,6 +112,35 @@ async def list_events(
             "freshness": freshness(found.lag, parts.now()),
         }
     )
+
+
+@router.get(
+    "/executions/{execution_id}/events/{partition}/{offset}",
+    response_class=Response,
+    responses={
+        200: {"model": documents.ExplainedRecord},
+        **problems.responses(*_PROBLEMS, problems.UNKNOWN_RECORD),
+    },
+)
+async def explain_event(
+    parts: Parts,
+    execution_id: ExecutionIdInPath,
+    partition: Annotated[int, Path(ge=0, lt=2**31)],
+    offset: Annotated[int, Path(ge=0, lt=BIGINT)],
+    tenant: TenantInQuery = None,
+) -> Response:
+    """One raw record of the execution on the events topic, what the fold did with it, and why."""
+    async with parts.database.acting_for(tenant or EVERY_TENANT) as connection:
+        found = await require(connection, parts, execution_id, tenant)
+        try:
+            explained = await explain(connection, parts.topic, partition, offset)
+        except NotInLog as error:
+            raise Problem(UNKNOWN_RECORD, str(error)) from None
+    if (explained.execution_id, explained.tenant) != (execution_id, found.tenant):
+        # Whose it is, is not for this execution's readers.
+        detail = f"The record {partition}/{offset} is not of execution {execution_id}."
+        raise Problem(UNKNOWN_RECORD, detail)
+    return answer(explained._asdict())
 
 
 @router.get(
