@@ -13,9 +13,9 @@ help: ## List the targets
 setup: $(INSTALLED) ## Install Milepost and its exact dependencies into .venv
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Milepost needs Python 3.11 or newer; '$(PYTHON)' is" \
-		     "$$($(PYTHON) -V 2>&1 || echo missing). Point PYTHON at a newer one: make setup PYTHON=python3.11" >&2; exit 1; }
+		     "$$($(PYTHON) -V 2>/dev/null || echo missing). Name a newer one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into $(VENV) (about a minute the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
