@@ -8,6 +8,9 @@ from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
 from faust import App
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
@@ -15,6 +18,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
+from milepost.processor import lenient
+from milepost.processor.ownership import TAKE_OVER
 from milepost.processor.transport import BatchConsumer, BatchThread, BatchTransport
 
 
@@ -36,10 +41,14 @@ def test_the_pinned_versions_are_installed() -> None:
         (base.Consumer, "pause_partitions", ["self", "tps"]),
         (driver.Consumer, "_new_consumer_thread", ["self"]),
         (driver.Consumer, "seek_wait", ["self", "partitions"]),
-        (driver.Consumer, "earliest_offsets", ["self", "partitions"]),
-        (driver.Consumer, "highwaters", ["self", "partitions"]),
-        (driver.Consumer, "highwater", ["self", "tp"]),
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
+        (
+            driver.AIOKafkaConsumerThread,
+            "_fetch_records",
+            ["self", "consumer", "active_partitions", "timeout", "max_records"],
+        ),
+        (_MemoryRecordsPy, "_cache_next", ["self", "len_offset", "log_overhead"]),
+        (_DefaultRecordBatchPy, "_maybe_uncompress", ["self"]),
     ],
 )
 def test_the_methods_that_are_overridden_or_called(
@@ -71,6 +80,33 @@ def test_folders_are_made_by_the_method_that_makes_none_here() -> None:
 def test_a_seek_follows_every_assignment_before_the_flow_resumes() -> None:
     source = inspect.getsource(Recovery._resume_streams)
     assert source.index("consumer.perform_seek()") < source.index("consumer.resume_flow()")
+
+
+def test_another_rebalance_ends_a_recovery_and_the_next_assignment_begins_one() -> None:
+    assert "except RebalanceAgain" in inspect.getsource(Recovery)
+    # `CancelledError` would end it for good, and so would taking longer than this.
+    assert "timeout=self.app.conf.broker_request_timeout" in inspect.getsource(
+        Recovery._resume_streams
+    )
+    assert App("contract").conf.broker_request_timeout > TAKE_OVER
+
+
+def test_fetches_are_parsed_by_the_names_that_are_replaced() -> None:
+    source = inspect.getsource(fetcher.Fetcher._proc_fetch_request)
+    assert "records = MemoryRecords(part_data[-1])" in source
+    assert "PartitionRecords(" in source
+    parser = inspect.getsource(lenient.PartitionRecords.__mro__[1])
+    for name in ("_records", "_records_iterator", "_aborted_transactions", "_aborted_producers"):
+        assert f"self.{name} = " in parser
+    assert "self._records_iterator = self._unpack_records()" in parser
+    # Names are the only text in a batch.
+    assert inspect.getsource(_DefaultRecordBatchPy._read_msg).count(".decode(") == 1
+
+
+def test_positions_are_read_where_fetches_move_them() -> None:
+    assert "consumed_to(self._partition_records.next_fetch_offset)" in inspect.getsource(
+        fetcher.FetchResult
+    )
 
 
 def test_messages_carry_a_generation() -> None:

@@ -19,6 +19,7 @@ from asyncpg.exceptions import (
     DeadlockDetectedError,
     InterfaceError,
     InternalClientError,
+    LockNotAvailableError,
     PostgresError,
     SerializationError,
 )
@@ -28,11 +29,11 @@ from milepost.projections import body
 from milepost.projections.batch import Decoded, Folded, Identity, LogRow, fold, identities
 from milepost.projections.execution import Execution
 from milepost.projections.link import LinkRow
-from milepost.projections.outgoing import Outgoing, unpack
+from milepost.projections.outgoing import Outgoing, pack_headers, unpack
 from milepost.projections.resource import ResourceRow
 from milepost.projections.statements import statement
 from milepost.projections.tenant import STATES, Activity
-from milepost.schemas.binding import Rejection
+from milepost.schemas.binding import Record, Rejection
 from milepost.schemas.topics import Topics
 from milepost.schemas.values import TERMINAL
 
@@ -90,6 +91,26 @@ class Position(NamedTuple):
     relayed: int | None
 
 
+class LastFolded(NamedTuple):
+    """The last record of a partition that was folded, as it was when it was read."""
+
+    offset: int
+    recorded_at: int
+    key: bytes | None
+    headers: bytes
+    value: bytes | None
+
+    def is_(self, record: Record | None) -> bool:
+        """Whether this record of the broker is that one."""
+        return record is not None and self == (
+            record.offset,
+            record.timestamp * 1_000,
+            record.key,
+            pack_headers(record.headers),
+            record.value,
+        )
+
+
 @dataclass(frozen=True)
 class Batch:
     """Decoded records of one partition, from where their fetch began up to, without, `next_offset`."""
@@ -143,17 +164,30 @@ class Store:
 
         An owner that stopped in the middle of a batch is waited for until its session is ended.
         """
-        take = partial(
-            self._pool.fetchrow, statement("acquire_position"), topic, partition, beginning
-        )
+
+        async def take() -> asyncpg.Record:
+            try:
+                row = await self._pool.fetchrow(
+                    statement("acquire_position"), topic, partition, beginning
+                )
+            except LockNotAvailableError:
+                await self._pool.execute(statement("end_overdue_sessions"))
+                raise
+            assert row is not None, "the statement returns the row it wrote"
+            return row
+
         row = await _persistently(take)
-        assert row is not None, "the statement returns the row it wrote"
         return Position(row["epoch"], row["next_offset"], row["relayed"])
 
     async def check_owner(self, topic: str, partition: int, epoch: int) -> None:
         """Raise Fenced unless `epoch` still owns the partition."""
         if await self._pool.fetchval(statement("position_epoch"), topic, partition) != epoch:
             raise Fenced(f"{topic}/{partition} has another owner")
+
+    async def last_folded(self, topic: str, partition: int, position: int) -> LastFolded | None:
+        """The last record below the position; None where the log has none."""
+        row = await self._pool.fetchrow(statement("last_folded"), topic, partition, position)
+        return None if row is None else LastFolded(*row)
 
     async def emitted_between(
         self, topic: str, partition: int, start: int, end: int, limit: int

@@ -10,17 +10,14 @@ from typing import Any, Final, cast
 import faust
 import orjson
 import structlog
-from asyncpg import InterfaceError, PostgresError
 from mode.supervisors import CrashingSupervisor
 
-from milepost.processor import topics
+from milepost.processor import reader, topics
 from milepost.processor.ownership import Ownership
+from milepost.processor.report import Reporter
 from milepost.processor.transport import BatchConsumer, BatchTransport, PassOn
 from milepost.projections import store
 from milepost.settings import Settings
-
-# Seconds without progress, in spite of lag, after which the worker ends and is started anew.
-STUCK: Final = 60.0
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -34,18 +31,16 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     # Batches are many small objects that live briefly: fewer, larger collections.
     gc.set_threshold(100_000, 50, 100)
     await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
-    async with _opened(settings) as (app, ownership):
+    async with _opened(settings) as (app, ownership, reporter):
         ownership.on_assigned = _announce_once(ready)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await app.start()
-        reporter = asyncio.create_task(_report(app, ownership, settings.topics.events))
         try:
-            await _first(stop.wait(), app.wait_crashed())
+            await _first(stop.wait(), app.wait_crashed(), reporter.run(app.consumer.assignment))
         finally:
-            reporter.cancel()
             await ownership.revoked()
             await app.stop()
         if app.crash_reason is not None:
@@ -53,9 +48,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
 
 
 class Processor(faust.App):
-    """The Faust app, with the store that its reporter writes to."""
-
-    store: store.Store
+    """The Faust app."""
 
     def _create_directories(self) -> None:
         """Make no folders where it is started: Faust keeps tables in them, of which we have none."""
@@ -66,21 +59,22 @@ class Processor(faust.App):
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownership]]:
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownership, Reporter]]:
     pool = await store.connect(settings.dsn, size=8)
     async with (
         pool,
         topics.connected(settings.kafka_bootstrap_servers) as admin,
+        reader.connected(settings.kafka_bootstrap_servers) as log,
     ):
         app = _app(settings)
-        app.store = store.Store(pool, settings.topics)
-        ownership = Ownership(settings, app.store, admin, app.crash)
+        projections = store.Store(pool, settings.topics)
+        ownership = Ownership(settings, projections, admin, log, app.crash)
         transport = cast(BatchTransport, app.transport)
         transport.positions = ownership
         app.on_partitions_revoked.connect(ownership.revoked)
         ownership.consumer = cast(BatchConsumer, app.consumer)
         _add_agent(app, settings, ownership)
-        yield app, ownership
+        yield app, ownership, Reporter(settings.topics.events, ownership, log, projections)
 
 
 def _app(settings: Settings) -> Processor:
@@ -127,33 +121,13 @@ def _announce_once(ready: Callable[[str], Any]) -> Callable[[list[int]], None]:
     return announce
 
 
-async def _report(app: Processor, ownership: Ownership, topic: str) -> None:
-    """Each second: the broker's end offsets, and whether every partition with lag moves."""
-    loop = asyncio.get_running_loop()
-    moved: dict[Any, tuple[int, float]] = {}
-    while True:
-        progress = ownership.progress()
-        ends = {tp: app.consumer.highwater(tp) for tp in progress}
-        known = {tp.partition: end for tp, end in ends.items() if end is not None}
-        if known:
-            try:
-                await app.store.report_ends(topic, known)
-            except (PostgresError, InterfaceError, OSError) as error:
-                _log.warning("report_failed", error=repr(error))
-        now = loop.time()
-        for tp, position in progress.items():
-            last, since = moved.get(tp, (None, now))
-            lagging = ends[tp] is not None and ends[tp] > position
-            moved[tp] = (position, since if lagging and last == position else now)
-            if now - moved[tp][1] > STUCK:
-                await app.crash(RuntimeError(f"partition {tp.partition} has lag but no progress"))
-        await asyncio.sleep(1)
-
-
 async def _first(*waits: Any) -> None:
+    """Wait for the first to end; raises what it raised."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()

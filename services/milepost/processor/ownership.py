@@ -10,12 +10,15 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import stamina
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.types import TP
 
 from milepost.processor.partition import Partition
+from milepost.processor.reader import Reader
 from milepost.processor.relay import Relay
 from milepost.processor.transport import BatchConsumer, Fetched
 from milepost.projections.store import Fenced, Position, Store
@@ -24,12 +27,11 @@ from milepost.settings import Settings
 
 # Seconds that a partition may take to finish what it has begun when it is revoked.
 FINISH: Final = 2.0
+# Seconds that taking over may take. Faust gives up after 90, in silence and for good.
+TAKE_OVER: Final = 60.0
+_RESTART: Final = " Then restart the processors."
 
 _log: Final = structlog.get_logger(__name__)
-
-
-class RelayOffsetUnknown(Exception):
-    """Neither Kafka nor Postgres knows what was relayed although something was folded."""
 
 
 class _Owned:
@@ -38,14 +40,16 @@ class _Owned:
     def __init__(self, partition: Partition, relay: Relay) -> None:
         self.partition = partition
         self.relay = relay
+        self.fenced = False
         self.tasks: list[asyncio.Task[None]] = []
 
     async def give_up(self) -> None:
         """Finish the transaction in flight if that is quick, then stop."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FINISH):
-                await self.partition.idle.wait()
-                await self.relay.flush()
+        if not self.fenced:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FINISH):
+                    await self.partition.idle.wait()
+                    await self.relay.flush()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -64,64 +68,145 @@ class Ownership:
         settings: Settings,
         store: Store,
         admin: AIOKafkaAdminClient,
+        reader: Reader,
         crash: Callable[[BaseException], Any],
     ) -> None:
         self._settings = settings
         self._store = store
         self._admin = admin
+        self._reader = reader
         self._crash = crash
         self._owned: dict[TP, _Owned] = {}
+        self._taking_over: asyncio.Task[Mapping[TP, int]] | None = None
+        self.paused: frozenset[TP] = frozenset()
         self.consumer: BatchConsumer | None = None
         self.on_assigned: Callable[[list[int]], None] = lambda _: None
 
-    async def assigned(self, partitions: frozenset[TP]) -> Mapping[TP, int]:
-        """Take these partitions over; the offset from which to read each."""
+    async def assigned(self, partitions: frozenset[TP]) -> Mapping[TP, int] | None:
+        """Take these partitions over; the offset from which to read each.
+
+        None when they were revoked meanwhile.
+        """
         await self.revoked()
-        assert self.consumer is not None, "wired before the app starts"
-        beginnings = await self.consumer.earliest_offsets(*partitions) if partitions else {}
-        ends = await self.consumer.highwaters(*partitions) if partitions else {}
-        owned = await asyncio.gather(
-            *(self._take_over(tp, beginnings[tp], ends[tp]) for tp in sorted(partitions))
-        )
-        offsets = {
-            TP(item.partition.topic, item.partition.number): item.partition.next_offset
-            for item in owned
-            if item is not None
-        }
+        taking_over = self._taking_over = asyncio.create_task(self._take_over_all(partitions))
+        try:
+            async with asyncio.timeout(TAKE_OVER):
+                await asyncio.wait([taking_over])
+        except TimeoutError:
+            late = TimeoutError(f"partitions not taken over within {TAKE_OVER:.0f} s")
+            await self._crash(late)
+            raise late from None
+        finally:
+            taking_over.cancel()  # where Faust ends this: another assignment has come
+        if taking_over.cancelled():
+            return None
+        if error := taking_over.exception():
+            _log.error("taking_over_failed", error=repr(error))
+            await self._crash(error)
+            raise error
+        offsets = taking_over.result()
         _log.info("partitions_assigned", offsets={tp.partition: at for tp, at in offsets.items()})
         self.on_assigned([tp.partition for tp in offsets])
         return offsets
 
     async def revoked(self, *_: Any, **__: Any) -> None:
         """Give all partitions up: rebalances are eager, what stays ours is assigned again."""
+        if self._taking_over is not None:
+            # Else it would fence the next owner, or own what is nobody's business here.
+            self._taking_over.cancel()
+            await asyncio.wait([self._taking_over])
         owned, self._owned = self._owned, {}
+        self.paused = frozenset()
         await asyncio.gather(*(item.give_up() for item in owned.values()))
 
     def put(self, fetched: Fetched) -> None:
         """Queue a batch for its partition; one of a partition that is gone is read again by its owner."""
         item = self._owned.get(TP(fetched.topic, fetched.partition))
-        if item is not None:
+        if item is not None and not item.fenced:
             item.partition.put(fetched)
 
     def progress(self) -> Mapping[TP, int]:
         """The next offset to fold of each owned partition."""
-        return {tp: item.partition.next_offset for tp, item in self._owned.items()}
+        return {
+            tp: item.partition.next_offset for tp, item in self._owned.items() if not item.fenced
+        }
 
-    async def _take_over(self, tp: TP, beginning: int, end: int) -> _Owned | None:
-        position = await self._store.acquire(tp.topic, tp.partition, beginning)
-        problem = _out_of_range(tp, position, beginning, end)
-        if problem:
-            _log.error("partition_paused", problem=problem)
-            await self._store.report_problem(tp.topic, tp.partition, problem)
-            return None
-        relay = self._relay(tp, position.epoch)
-        relayed = _relayed(tp, position, await relay.start(), beginning)
-        item = _Owned(self._partition(tp, position, relay), relay)
-        self._owned[tp] = item
-        item.tasks.append(self._watched(relay.run(), tp))
-        await item.partition.catch_up(relayed)
-        item.tasks.append(self._watched(item.partition.run(), tp))
-        return item
+    async def _take_over_all(self, partitions: frozenset[TP]) -> Mapping[TP, int]:
+        if not partitions:
+            return {}
+        beginnings = await self._reader.beginnings(partitions)
+        positions = dict(
+            zip(
+                partitions,
+                await asyncio.gather(*(self._acquire(tp, beginnings[tp]) for tp in partitions)),
+                strict=True,
+            )
+        )
+        problems = await self._problems(positions, beginnings)
+        taken = await asyncio.gather(
+            *(
+                self._take_over(tp, position, beginnings[tp], problems.get(tp))
+                for tp, position in positions.items()
+            )
+        )
+        self.paused = frozenset(
+            tp for tp, is_taken in zip(positions, taken, strict=True) if not is_taken
+        )
+        return {tp: at.next_offset for tp, at in positions.items() if tp not in self.paused}
+
+    async def _acquire(self, tp: TP, beginning: int) -> Position:
+        return await self._store.acquire(tp.topic, tp.partition, beginning)
+
+    async def _problems(
+        self, positions: Mapping[TP, Position], beginnings: Mapping[TP, int]
+    ) -> dict[TP, str]:
+        """Where the broker's records are not those that were folded."""
+        ends = await self._reader.ends(positions)
+        problems = {
+            tp: problem
+            for tp, position in positions.items()
+            if (problem := _out_of_range(tp, position, beginnings[tp], ends[tp]))
+        }
+        folded = {}
+        for tp, position in positions.items():
+            last = await self._store.last_folded(tp.topic, tp.partition, position.next_offset)
+            if last is not None and tp not in problems and last.offset >= beginnings[tp]:
+                folded[tp] = last
+        records = await self._reader.records({tp: last.offset for tp, last in folded.items()})
+        for tp, last in folded.items():
+            if not last.is_(records.get(tp)):
+                problems[tp] = _another_record(tp, last.offset)
+        return problems
+
+    async def _take_over(
+        self, tp: TP, position: Position, beginning: int, problem: str | None
+    ) -> bool:
+        """Whether it is to be read: a partition with a problem waits for people."""
+        if problem is None:
+            relay = self._relay(tp, position.epoch)
+            # First of all owned, so that it is given up whatever happens.
+            item = self._owned[tp] = _Owned(self._partition(tp, position, relay), relay)
+            relayed = _relayed(position, await self._started(relay), beginning)
+            if relayed is not None:
+                item.tasks = [
+                    self._watched(relay.run(), item),
+                    self._watched(item.partition.run(relayed), item),
+                ]
+                return True
+            problem = _relay_unknown(tp, position)
+            await self._owned.pop(tp).relay.close()
+        _log.error("partition_paused", problem=problem)
+        await self._store.report_problem(tp.topic, tp.partition, problem)
+        return False
+
+    @staticmethod
+    async def _started(relay: Relay) -> int | None:
+        async for attempt in stamina.retry_context(
+            on=KafkaError, attempts=None, timeout=TAKE_OVER, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                return await relay.start()
+        raise AssertionError("unreachable: the retries end by returning or raising")
 
     def _partition(self, tp: TP, position: Position, relay: Relay) -> Partition:
         assert self.consumer is not None, "wired before the app starts"
@@ -152,6 +237,9 @@ class Ownership:
 
         async def group_offset() -> int | None:
             offsets = await self._admin.list_consumer_group_offsets(group, partitions=[source])
+            if source not in offsets:
+                # How the client shows an error of the whole group: its coordinator is not there yet.
+                raise GroupCoordinatorNotAvailableError(group)
             offset = offsets[source].offset
             return None if offset < 0 else offset
 
@@ -160,33 +248,37 @@ class Ownership:
 
         return Relay(source, group, new_producer, group_offset, check_owner)
 
-    def _watched(self, work: Any, tp: TP) -> asyncio.Task[None]:
+    def _watched(self, work: Any, item: _Owned) -> asyncio.Task[None]:
+        number = item.partition.number
+
         async def watch() -> None:
             try:
                 await work
             except Fenced as fenced:
                 # Somebody else owns it: the rebalance that says so is on its way.
-                _log.warning("fenced", partition=tp.partition, reason=str(fenced))
-                self._owned.pop(tp, None)
+                _log.warning("fenced", partition=number, reason=str(fenced))
+                item.fenced = True
             except Exception as error:  # noqa: BLE001 - whatever it is ends the worker
-                _log.error("partition_failed", partition=tp.partition, error=repr(error))
+                _log.error("partition_failed", partition=number, error=repr(error))
                 await self._crash(error)
 
-        return asyncio.create_task(watch(), name=f"partition-{tp.partition}")
+        return asyncio.create_task(watch(), name=f"partition-{number}")
 
 
-def _relayed(tp: TP, position: Position, group_offset: int | None, beginning: int) -> int:
+def _relayed(position: Position, group_offset: int | None, beginning: int) -> int | None:
     """Up to where everything was relayed: never lower than what either side knows."""
     known = [offset for offset in (group_offset, position.relayed) if offset is not None]
     if known:
         return max(known)
-    if position.next_offset > beginning:
-        raise RelayOffsetUnknown(
-            f"{tp.topic}/{tp.partition}: folded up to {position.next_offset}, but neither the group's"
-            " committed offset nor positions.relayed says what was sent out. Set positions.relayed to"
-            " the offset up to which completions are known to be sent."
-        )
-    return position.next_offset
+    return None if position.next_offset > beginning else position.next_offset
+
+
+def _relay_unknown(tp: TP, position: Position) -> str:
+    return (
+        f"{tp.topic}/{tp.partition}: folded up to {position.next_offset}, but neither the group's"
+        " committed offset nor positions.relayed says what was sent out. Set positions.relayed to"
+        f" the offset up to which completions are known to be sent.{_RESTART}"
+    )
 
 
 def _out_of_range(tp: TP, position: Position, beginning: int, end: int) -> str | None:
@@ -198,9 +290,19 @@ def _out_of_range(tp: TP, position: Position, beginning: int, end: int) -> str |
         return (
             f"{expected}, the broker ends at {end}: the topic was made anew or the broker lost records."
             " Restore the topic, or set positions.next_offset once you know what is missing."
+            f"{_RESTART}"
         )
     return (
         f"{expected}, the broker begins at {beginning}: retention has passed records that were never"
         " folded, or Postgres is an older backup. Restore Postgres, or accept the loss by setting"
-        f" positions.next_offset to {beginning}."
+        f" positions.next_offset to {beginning}.{_RESTART}"
+    )
+
+
+def _another_record(tp: TP, offset: int) -> str:
+    return (
+        f"{tp.topic}/{tp.partition}: the record at offset {offset} is not the one that Postgres has"
+        " folded from there: the topic was made anew, or Postgres was restored from another one."
+        " Restore the topic or Postgres, or use another topic prefix and consumer group for the new"
+        f" topics.{_RESTART}"
     )

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import stamina
@@ -22,7 +22,10 @@ from aiokafka.structs import OffsetAndMetadata
 from milepost.projections.outgoing import Outgoing
 
 MAX_PENDING: Final = 20_000
+MAX_PENDING_BYTES: Final = 33_554_432
 MAX_TRANSACTION: Final = 5_000
+# A transaction ends within seconds whatever its records hold.
+MAX_TRANSACTION_BYTES: Final = 8_388_608
 ATTEMPTS: Final = 10
 # Seconds within which the group's offset follows the fold even when there is nothing to send.
 IDLE_COMMIT: Final = 0.5
@@ -35,6 +38,12 @@ _log: Final = structlog.get_logger(__name__)
 class _Handed(NamedTuple):
     outgoing: Sequence[Outgoing]
     next_offset: int
+    size: int
+
+
+def size_of(outgoing: Iterable[Outgoing]) -> int:
+    """The bytes of their values."""
+    return sum(len(record.value or b"") for record in outgoing)
 
 
 class Relay:
@@ -66,6 +75,7 @@ class Relay:
         self._producer: AIOKafkaProducer | None = None
         self._pending: deque[_Handed] = deque()
         self._records = 0
+        self._size = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -75,6 +85,7 @@ class Relay:
 
     async def start(self) -> int | None:
         """End the predecessor's transaction; the group's offset afterwards, None if there is none."""
+        await self.close()
         producer = self._new_producer()
         try:
             await producer.start()
@@ -87,9 +98,11 @@ class Relay:
     async def hand_over(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
         """Take what the records below `next_offset` emitted; waits while too much is pending."""
         await self._room.wait()
-        self._pending.append(_Handed(outgoing, next_offset))
+        handed = _Handed(outgoing, next_offset, size_of(outgoing))
+        self._pending.append(handed)
         self._records += len(outgoing)
-        if self._records >= MAX_PENDING:
+        self._size += handed.size
+        if self._records >= MAX_PENDING or self._size >= MAX_PENDING_BYTES:
             self._room.clear()
         self._drained.clear()
         self._changed.set()
@@ -156,12 +169,13 @@ class Relay:
 
     def _take(self) -> list[_Handed]:
         taken: list[_Handed] = []
-        records = 0
+        records = size = 0
         for handed in self._pending:
-            if taken and records + len(handed.outgoing) > MAX_TRANSACTION:
+            records += len(handed.outgoing)
+            size += handed.size
+            if taken and (records > MAX_TRANSACTION or size > MAX_TRANSACTION_BYTES):
                 break
             taken.append(handed)
-            records += len(handed.outgoing)
         return taken
 
     async def _transact(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
@@ -179,9 +193,11 @@ class Relay:
     def _confirm(self, next_offset: int) -> None:
         # Transactions carry whole hand-overs, so the committed offset is the end of one.
         while self._pending and self._pending[0].next_offset <= next_offset:
-            self._records -= len(self._pending.popleft().outgoing)
+            handed = self._pending.popleft()
+            self._records -= len(handed.outgoing)
+            self._size -= handed.size
         self.confirmed = max(next_offset, self.confirmed or 0)
-        if self._records < MAX_PENDING:
+        if self._records < MAX_PENDING and self._size < MAX_PENDING_BYTES:
             self._room.set()
 
 
