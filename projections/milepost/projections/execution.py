@@ -26,6 +26,10 @@ from milepost.schemas.events import (
 from milepost.schemas.values import TERMINAL, Resource, State
 
 MAX_CONFLICTS: Final = 20
+# Raised with every change after which the same log gives other projections: they need a rebuild then.
+FOLD_VERSION: Final = 1
+# What the laws hold for, and what a rebuild compares.
+LAWFUL: Final = ("tenant", "execution_id", "state", "facts", "transitions", "resources", "recorded")
 
 # Plain strings: to hash an enumeration's member, or to ask it for its value, runs Python code.
 PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = (state.value for state in State)

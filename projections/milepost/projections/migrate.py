@@ -4,9 +4,10 @@ import logging
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from pogo_core.util import migrate as pogo
 from pogo_core.util.sql import ensure_pogo_sync
 
@@ -19,6 +20,13 @@ _MONTHS_AHEAD: Final = 2
 # All but the generated one; "offset" is a word of SQL's.
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in LogRow._fields)
 _logger: Final = logging.getLogger(__name__)
+
+
+class Partition(NamedTuple):
+    """A month's partition of `event_log`, and whether it was made just now."""
+
+    name: str
+    made: bool
 
 
 async def migrate(dsn: str) -> None:
@@ -37,8 +45,20 @@ async def migrate(dsn: str) -> None:
         await connection.close()
 
 
-async def make_partitions(connection: asyncpg.Connection, now: datetime) -> None:
+async def maintain(dsn: str) -> list[Partition]:
+    """Make the partitions of the coming months; raises as `migrate` does."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await make_partitions(connection, datetime.now(UTC))
+    finally:
+        await connection.close()
+
+
+async def make_partitions(
+    connection: asyncpg.Connection | PoolConnectionProxy, now: datetime
+) -> list[Partition]:
     """Create `event_log`'s partitions for the month of `now` and the two after it."""
+    partitions = []
     for ahead in range(_MONTHS_AHEAD + 1):
         first, after = _month(now, ahead), _month(now, ahead + 1)
         name = f"event_log_{first:%Y_%m}"
@@ -46,7 +66,9 @@ async def make_partitions(connection: asyncpg.Connection, now: datetime) -> None
         start, end = f"'{first:%Y-%m-%d}+00'", f"'{after:%Y-%m-%d}+00'"
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+            known = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name)
+            partitions.append(Partition(name, made=not known))
+            if known:
                 continue
             # Records whose month had no partition went to the default one, which must have none of them.
             await connection.execute(f"""
@@ -60,6 +82,7 @@ async def make_partitions(connection: asyncpg.Connection, now: datetime) -> None
                 INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early;
                 ALTER TABLE event_log ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end});
             """)  # noqa: S608
+    return partitions
 
 
 def _month(now: datetime, ahead: int) -> datetime:

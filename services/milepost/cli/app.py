@@ -7,7 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
-from milepost.cli import executions, failures, services
+from milepost.cli import events, executions, failures, maintenance, resources, services
 from milepost.cli.demo import demo
 from milepost.cli.run import run
 from milepost.cli.up import up
@@ -24,6 +24,8 @@ app: Final = App(
 app.command(up)
 app.command(run)
 app.command(executions.app)
+app.command(resources.app)
+app.command(events.app)
 app.command(demo)
 app.command(services.processor)
 app.command(services.api)
@@ -37,7 +39,9 @@ app.command(topics)
 
 db: Final = App(name="db", help="The Postgres database.\n\nExample: `milepost db migrate`")
 db.command(services.migrate)
+db.command(maintenance.maintain)
 app.command(db)
+app.command(maintenance.app)
 
 
 def main() -> None:

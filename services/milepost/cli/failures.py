@@ -92,7 +92,7 @@ def _named(error: BaseException) -> Failure | None:
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).mro()}
     if names & {"asyncpg.PostgresError", "asyncpg.InterfaceError", "asyncpg.InternalClientError"}:
         return Failure(_no_database(error), UNAVAILABLE)
-    if names & {"milepost.EmbeddedError", "milepost.CannotServe"}:
+    if names & {"milepost.EmbeddedError", "milepost.CannotServe", "milepost.GenerationError"}:
         return Failure(str(error), 1)
     if "milepost.TopicsDiffer" in names:
         return Failure(f"at the Kafka broker {_servers()}: {error}", MISCONFIGURED)

@@ -5,11 +5,13 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import faust
 import orjson
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from mode.supervisors import CrashingSupervisor
 
 from milepost.processor import reader, topics
@@ -17,7 +19,13 @@ from milepost.processor.ownership import Ownership
 from milepost.processor.report import Reporter
 from milepost.processor.transport import BatchConsumer, BatchTransport, PassOn
 from milepost.projections import store
+from milepost.projections.generation import check_fold
+from milepost.projections.migrate import make_partitions
 from milepost.settings import Settings
+
+# Seconds between two looks at the partitions of the log, and after one that failed.
+DAY: Final = 86_400.0
+HOUR: Final = 3_600.0
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -25,8 +33,9 @@ _log: Final = structlog.get_logger(__name__)
 async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
     """Fold and relay until SIGTERM or SIGINT; tells `ready` one JSON line when partitions are owned.
 
-    Raises TopicsDiffer when the topics are not as declared, KafkaError or asyncpg's errors when the
-    broker or the database is away, and whatever ended the worker later.
+    Raises TopicsDiffer when the topics are not as declared, FoldOutdated when a newer version made the
+    projections, KafkaError or asyncpg's errors when the broker or the database is away, and whatever
+    ended the worker later.
     """
     # Batches are many small objects that live briefly: fewer, larger collections.
     gc.set_threshold(100_000, 50, 100)
@@ -65,6 +74,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownershi
         pool,
         topics.connected(settings.kafka_bootstrap_servers) as admin,
         reader.connected(settings.kafka_bootstrap_servers) as log,
+        _maintained(pool),
     ):
         app = _app(settings)
         projections = store.Store(pool, settings.topics)
@@ -75,6 +85,33 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownershi
         ownership.consumer = cast(BatchConsumer, app.consumer)
         _add_agent(app, settings, ownership)
         yield app, ownership, Reporter(settings.topics.events, ownership, log, projections)
+
+
+@asynccontextmanager
+async def _maintained(pool: Any) -> AsyncIterator[None]:
+    """A database made by this version's fold or an older one; its log has partitions ahead."""
+    await check_fold(pool)
+    maintaining = asyncio.create_task(_maintain(pool))
+    try:
+        yield
+    finally:
+        maintaining.cancel()
+
+
+async def _maintain(pool: Any) -> None:
+    """Each day, and sooner where that fails: the partitions of the coming months."""
+    while True:
+        pause = DAY
+        try:
+            async with pool.acquire() as connection:
+                partitions = await make_partitions(connection, datetime.now(UTC))
+            _log.debug("partitions", made=[one.name for one in partitions if one.made])
+        except (PostgresError, InterfaceError, OSError, TimeoutError) as error:
+            # Records of a month without a partition go to the default one: there is time.
+            remedy = "`milepost db maintain` does it without a time limit"
+            _log.warning("partitions_failed", error=repr(error), remedy=remedy)
+            pause = HOUR
+        await asyncio.sleep(pause)
 
 
 def _app(settings: Settings) -> Processor:
