@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.harness import Api, now
+from api.harness import Api, now, requested
 from api.test_history import read
 from milepost.schemas.events import Cancelled, EventData, Failed, Started, Succeeded
 from milepost.schemas.values import Failure, Resource
@@ -177,3 +177,17 @@ class TestInUse:
         gone = resource("released", provider="ecs")
         await api.execution("cycle", succeeded(gone), provider="terraform")
         assert await in_use(api, "cycle") == 0
+
+
+async def test_the_provider_is_known_when_the_request_comes_late(api: Api) -> None:
+    tenant, request = "late", requested(provider="ecs")
+    execution_id = request.execution_id(tenant)
+    await api.log.report(tenant, execution_id, failed(resource(id="late-1")))
+    [before] = await read(api, f"/v1/tenants/{tenant}/orphans")
+    assert (before["provider"], before["operation"]) == (None, None)
+    await api.log.report(tenant, execution_id, request)
+    [after] = await read(api, f"/v1/tenants/{tenant}/orphans")
+    assert (after["provider"], after["operation"]) == ("ecs", "provision")
+    gone = resource("released", id="late-1", provider="ecs")
+    await api.execution(tenant, succeeded(gone), operation="deprovision")
+    assert await orphans(api, tenant) == []

@@ -3,27 +3,24 @@
 -- $1 tenant, $2 to $6 key of the last one seen: provider, region, kind, id, execution id; $7 rows
 SELECT
     held.provider AS own_provider, held.region, held.kind, held.id, held.execution_id, held.tenant,
-    execution.operation, execution.state,
-    coalesce(nullif(held.provider, ''), execution.provider) AS provider,
+    execution.operation, execution.state, held.effective_provider AS provider,
     held.status, held.released, held.attributes, held.occurred_at, held.recorded_at
 FROM resources AS held
 JOIN executions AS execution USING (tenant, execution_id)
 WHERE
     held.tenant = $1
+    AND held.left_by IS NOT NULL
     AND NOT held.released
-    AND execution.state IN ('failed', 'cancelled')
     AND (held.provider, held.region, held.kind, held.id, held.execution_id)
     > ($2::text, $3::text, $4::text, $5::text, $6::uuid)
     AND NOT EXISTS (
         SELECT FROM resources AS later
-        JOIN executions AS reporting USING (tenant, execution_id)
         WHERE
             later.tenant = held.tenant
             AND later.kind = held.kind
             AND later.id = held.id
             AND later.region = held.region
-            AND coalesce(nullif(later.provider, ''), reporting.provider)
-            IS NOT DISTINCT FROM coalesce(nullif(held.provider, ''), execution.provider)
+            AND later.effective_provider IS NOT DISTINCT FROM held.effective_provider
             AND (later.occurred_at, later.released, later.execution_id)
             > (held.occurred_at, held.released, held.execution_id)
     )

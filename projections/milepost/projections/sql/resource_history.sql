@@ -5,11 +5,15 @@ WITH told AS (
     SELECT
         held.provider AS own_provider, held.region, held.kind, held.id, held.execution_id, held.tenant,
         execution.operation, execution.state,
-        coalesce(nullif(held.provider, ''), execution.provider) AS provider,
-        held.status, held.released, held.attributes, held.occurred_at, held.recorded_at
+        held.effective_provider AS provider, held.status, held.released, held.attributes,
+        held.occurred_at, held.recorded_at
     FROM resources AS held
     JOIN executions AS execution USING (tenant, execution_id)
-    WHERE held.kind = $1 AND held.id = $2 AND ($4::text IS NULL OR held.region = $4)
+    WHERE
+        held.kind = $1
+        AND held.id = $2
+        AND ($3::text IS NULL OR held.effective_provider = $3)
+        AND ($4::text IS NULL OR held.region = $4)
 ),
 history AS (
     SELECT
@@ -21,7 +25,6 @@ history AS (
             ELSE 'changed'
         END AS action
     FROM told
-    WHERE $3::text IS NULL OR provider = $3
     WINDOW one_resource AS (
         PARTITION BY tenant, provider, region ORDER BY occurred_at, released, execution_id
     )

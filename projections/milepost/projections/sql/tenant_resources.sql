@@ -4,7 +4,7 @@
 SELECT
     held.provider AS own_provider, held.region, held.kind, held.id, held.execution_id, held.tenant,
     execution.operation, execution.state,
-    coalesce(nullif(held.provider, ''), execution.provider) AS provider,
+    held.effective_provider AS provider,
     held.status, held.released, held.attributes, held.occurred_at, held.recorded_at
 FROM resources AS held
 JOIN executions AS execution USING (execution_id, tenant)
