@@ -4,6 +4,7 @@ from uuid import uuid4
 
 from api.harness import Api, now, requested
 from api.test_history import read
+from milepost.client import MilepostClient
 from milepost.schemas.events import Failed, Started, Succeeded
 from milepost.schemas.values import Failure
 
@@ -117,6 +118,21 @@ async def test_a_tenants_executions_by_link(api: Api) -> None:
     ):
         items = await read(api, path, **query)
         assert [item["execution_id"] for item in items] == expected, query
+
+
+async def test_the_sdk_asks_for_links(api: Api) -> None:
+    root = await api.execution("sdk", links={"workflow_id": "w"})
+    children = [await api.execution("sdk", links={"parent": root}) for _ in range(52)]
+    async with MilepostClient(api.url) as milepost:
+        links = await milepost.links(root)
+        assert [one.execution_id for one in links.incoming] == children
+        assert (links.workflow_id, links.outgoing) == ("w", ())
+        found = [
+            one.execution_id async for one in milepost.executions("sdk", link=("parent", root))
+        ]
+        assert found == children
+        late = milepost.executions("sdk", silent=True, overdue=False)
+        assert [one async for one in late] == []
 
 
 async def test_an_unknown_execution_has_no_links(api: Api) -> None:

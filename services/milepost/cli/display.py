@@ -69,6 +69,10 @@ def facts(execution: Execution) -> Iterable[tuple[str, str]]:
     for step in execution.transitions:
         yield step.state.value, moment(step.occurred_at or step.recorded_at)
     yield "duration", seconds(execution.duration_seconds)
+    if execution.silent_since is not None:
+        yield "silent", f"since {moment(execution.silent_since)}"
+    if execution.overdue_since is not None:
+        yield "overdue", f"since {moment(execution.overdue_since)}"
     yield "result", result(execution)
     if execution.failure is not None:
         yield "category", f"{execution.failure.category.value}, {execution.failure.origin.value}"

@@ -67,6 +67,7 @@ def list_(
     tenant: str,
     state: State | None = None,
     operation: str | None = None,
+    silent: Annotated[bool, Parameter(negative=())] = False,
     limit: PositiveInt = 100,
     output: Output = "text",
 ) -> None:
@@ -78,6 +79,7 @@ def list_(
         tenant: Whose executions.
         state: Only those in this state.
         operation: Only this operation.
+        silent: Only those that nothing was heard of for longer than they should be quiet.
         limit: At most so many, the newest.
         output: A table for people, one JSON array, or one JSON object a line.
     """
@@ -86,7 +88,12 @@ def list_(
         found: list[Execution] = []
         page = min(limit, 100)
         newest_first = api.executions(
-            tenant, state=state, operation=operation, order="desc", page_size=page
+            tenant,
+            state=state,
+            operation=operation,
+            silent=silent or None,
+            order="desc",
+            page_size=page,
         )
         async for execution in newest_first:
             found.append(execution)

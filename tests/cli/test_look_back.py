@@ -1,0 +1,130 @@
+"""Looking back from the command line: raw records in the database, resources at the API."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from api.harness import Api, now, requested, running_api
+from cli.conftest import Ended, milepost
+from milepost.schemas.events import Failed, Started, Succeeded
+from milepost.schemas.values import Failure, Resource
+from milepost.settings import Settings
+
+TASK = "arn:aws:ecs:eu-west-1:123456789012:task/web/[/bold]0f9d"
+
+
+@pytest.fixture(scope="module")
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with running_api(settings) as api:
+        yield api
+
+
+async def command(api: Api, folder: Path, *arguments: str) -> Ended:
+    return await milepost(
+        *arguments, cwd=folder, MILEPOST_API_URL=api.url, MILEPOST_DATABASE_URL=api.settings.dsn
+    )
+
+
+async def left_behind(api: Api) -> tuple[str, str]:
+    """A tenant with a failed execution that left a task behind."""
+    tenant = f"t{uuid4().hex[:8]}"
+    failed = Failed(
+        occurred_at=now(),
+        failure=Failure(code="timed_out", message="too slow"),
+        resources=(Resource("ecs.task", f"{TASK}{tenant}", status="running", region="eu-west-1"),),
+    )
+    return tenant, await api.execution(tenant, failed, provider="ecs")
+
+
+async def test_orphans_until_they_are_released(api: Api, tmp_path: Path) -> None:
+    tenant, execution_id = await left_behind(api)
+    shown = await command(api, tmp_path, "resources", "orphans", "--tenant", tenant)
+    assert shown.status == 0, shown.err
+    heading, row = shown.out.splitlines()
+    assert heading.split()[:4] == ["KIND", "ID", "PROVIDER", "REGION"]
+    assert row.split()[:7] == [
+        *("ecs.task", f"{TASK}{tenant}", "ecs", "eu-west-1", "failed", execution_id, "provision"),
+    ]
+    released = Resource("ecs.task", f"{TASK}{tenant}", status="released", region="eu-west-1")
+    done = Succeeded(occurred_at=now(), resources=(released,))
+    gone = await api.execution(tenant, done, provider="ecs", operation="deprovision")
+    shown = await command(api, tmp_path, "resources", "orphans", "--tenant", tenant, "-o", "json")
+    assert (shown.status, json.loads(shown.out)) == (0, [])
+    history = ("resources", "history", "ecs.task", f"{TASK}{tenant}")
+    shown = await command(api, tmp_path, *history, "--region", "eu-west-1")
+    assert [line.split()[2:6] for line in shown.out.splitlines()[1:]] == [
+        ["made", "running", tenant, execution_id],
+        ["released", "released", tenant, gone],
+    ]
+
+
+async def test_a_record_is_explained(api: Api, tmp_path: Path) -> None:
+    request = requested(provider="ecs", labels={"team": "\x1b[31mred"})
+    execution_id = request.execution_id("acme")
+    await api.log.report("acme", execution_id, request)
+    await api.log.report("acme", execution_id, Started(occurred_at=now()), partition=2)
+    topic = api.settings.topics.events
+    found = await api.get(f"/v1/executions/{execution_id}/transitions")
+    place = (str(found["items"][0]["partition"]), str(found["items"][0]["offset"]))
+    shown = await command(api, tmp_path, "events", "explain", topic, *place)
+    assert shown.status == 0, shown.err
+    facts = [line.partition(":")[::2] for line in shown.out.splitlines()]
+    told = {name: value.strip() for name, value in facts}
+    assert told["record"] == f"{topic}/{'/'.join(place)}"
+    assert told["disposition"] == "applied"
+    assert told["why"] == "It moved the execution on, or brought newer facts."
+    assert (told["execution"], told["tenant"]) == (execution_id, "acme")
+    assert told["ordinal"].startswith("1 ")
+    assert told["transition"] == "to pending"
+    assert told["event"].startswith("milepost.execution.requested.v1 ")
+    assert told["emitted"].startswith(f"{api.settings.topics.commands} milepost.command.start.v1 ")
+    assert told["key"] == execution_id
+    assert {"occurred", "reported", "recorded"} <= told.keys()
+    assert "header" in told
+    assert "\x1b" not in shown.out
+
+    shown = await command(api, tmp_path, "events", "explain", topic, *place, "-o", "json")
+    document = json.loads(shown.out)
+    assert document["event"]["data"]["labels"] == {"team": "\x1b[31mred"}
+    assert document["recorded_at"] == found["items"][0]["recorded_at"]
+
+
+async def test_a_record_that_is_not_there_is_a_sentence(api: Api, tmp_path: Path) -> None:
+    await api.execution("acme")
+    topic = api.settings.topics.events
+    shown = await command(api, tmp_path, "events", "explain", topic, "0", "999999")
+    assert (shown.status, shown.out) == (1, "")
+    assert shown.err.startswith("milepost: no record")
+    assert "this partition is folded up to, without, offset" in shown.err
+    assert len(shown.err.splitlines()) == 1
+
+
+async def test_who_is_silent(api: Api, tmp_path: Path) -> None:
+    tenant, long_ago = f"t{uuid4().hex[:8]}", now() - timedelta(hours=2)
+    expected = {"heartbeat_seconds": 60, "duration_seconds": 600}
+    request = requested(expectations=expected)
+    silent = request.execution_id(tenant)
+    await api.log.report(tenant, silent, request, recorded_at=long_ago)
+    await api.execution(tenant)
+    listing = ("executions", "list", "--tenant", tenant, "-o", "jsonl")
+    shown = await command(api, tmp_path, *listing, "--silent")
+    [found] = map(json.loads, shown.out.splitlines())
+    assert (found["execution_id"], found["silent_since"] is None) == (silent, False)
+    shown = await command(api, tmp_path, "executions", "get", silent)
+    day = f"since {long_ago.astimezone(UTC):%Y-%m-%d}"
+    facts = [line.partition(":")[::2] for line in shown.out.splitlines()]
+    told = {name: value.strip()[: len(day)] for name, value in facts}
+    assert told["silent"] == told["overdue"] == day
+
+
+async def test_without_a_database_a_sentence(tmp_path: Path) -> None:
+    nowhere = "postgresql://postgres@127.0.0.1:1/milepost"
+    shown = await milepost(
+        *("events", "explain", "t", "0", "0"), cwd=tmp_path, MILEPOST_DATABASE_URL=nowhere
+    )
+    assert shown.status == 69
+    assert "cannot use Postgres at 127.0.0.1:1/milepost" in shown.err
