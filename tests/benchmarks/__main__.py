@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backlog, latency, startup
+from benchmarks import backlog, latency, rebuild, startup
 from benchmarks.stack import running
 
 EXAMPLE = "example: python -m benchmarks --executions 20000 --runs 3 --json bench.json"
@@ -40,6 +40,7 @@ async def _measure(executions: int, runs: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"machine": _machine()}
         async with running(folder) as stack:
             figures["backlog"] = await backlog.measure(stack, executions, runs)
+            figures["rebuild"] = await rebuild.measure(stack, executions, runs)
             figures["latency"] = await latency.measure(stack)
         figures["startup"] = await startup.measure(runs)
     return figures
@@ -63,7 +64,7 @@ def _machine() -> dict[str, Any]:
 
 def _show(figures: dict[str, Any]) -> None:
     table = Table("figure", "median", "all runs", title="Milepost on this machine, in this run")
-    for section in ("backlog", "latency", "startup"):
+    for section in ("backlog", "rebuild", "latency", "startup"):
         for name, values in figures[section].items():
             ordered = sorted(values)
             median = ordered[len(ordered) // 2]

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count, islice
 
 import psutil
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.stack import Stack, processor
-from milepost.projections import store
-from milepost.projections.batch import Folded, decode_all, fold
+from milepost.projections import batch, store
+from milepost.projections.batch import Folded, decode_all
 from milepost.schemas import events
 from milepost.schemas.binding import Encoded, Record, encode
 from milepost.schemas.identifiers import execution_id
@@ -34,7 +35,7 @@ async def measure(stack: Stack, executions: int, runs: int) -> dict[str, list[fl
     for _ in range(runs):
         settings = await stack.fresh()
         await load(settings, executions)
-        ours, cpu, memory = await _processor(settings, executions * 5)
+        ours, cpu, memory = await fold(settings, executions * 5)
         limit = await _limit(settings, await stack.fresh())
         row = (ours / 1e3, limit / 1e3, ours / limit, cpu, memory)
         for column, value in zip(columns, row, strict=True):
@@ -49,13 +50,18 @@ async def load(settings: Settings, executions: int) -> None:
         max_batch_size=262_144,
     )  # fmt: skip
     await producer.start()
-    for number in range(executions):
-        for key, value, headers in _history(f"tenant-{number % TENANTS}", f"key-{number}"):
-            await producer.send(settings.topics.events, key=key, value=value, headers=headers)
+    for key, value, headers in islice(histories("key"), executions * 5):
+        await producer.send(settings.topics.events, key=key, value=value, headers=headers)
     await producer.stop()
 
 
-async def _processor(settings: Settings, records: int) -> tuple[float, float, float]:
+def histories(prefix: str) -> Iterator[Encoded]:
+    """The records of one execution after the other, without end; their keys begin with `prefix`."""
+    for number in count():
+        yield from _history(f"tenant-{number % TENANTS}", f"{prefix}-{number}")
+
+
+async def fold(settings: Settings, records: int) -> tuple[float, float, float]:
     """Events/s from owning the partitions to the last commit, CPU us an event, MB resident."""
     async with following(settings) as positions, processor(settings) as process:
         usage = psutil.Process(process.pid)
@@ -91,7 +97,7 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[list[Record]]:
 
 
 def _folded(records: list[Record], settings: Settings) -> Folded:
-    return fold(decode_all(records), {}, settings.topics)
+    return batch.fold(decode_all(records), {}, settings.topics)
 
 
 def _history(tenant: str, key: str) -> list[Encoded]:

@@ -55,19 +55,23 @@ async def running(folder: Path) -> AsyncIterator[Stack]:
         yield Stack(kafka.bootstrap_servers, postgres.dsn)
 
 
-@asynccontextmanager
-async def processor(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A processor process that owns its partitions."""
-    environment = {
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that make a process work on this Milepost."""
+    return {
         "MILEPOST_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "MILEPOST_DATABASE_URL": settings.dsn,
         "MILEPOST_TOPIC_PREFIX": settings.topic_prefix,
         "MILEPOST_CONSUMER_GROUP": settings.consumer_group,
         "MILEPOST_LOG_LEVEL": settings.log_level,
     }
+
+
+@asynccontextmanager
+async def processor(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A processor process that owns its partitions."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "milepost.cli", "processor",
-        env=os.environ | environment, stdout=asyncio.subprocess.PIPE,
+        env=os.environ | environment(settings), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     try:

@@ -267,7 +267,35 @@ class TestMeanwhile:
             with pytest.raises(ReadersInTheWay, match="nothing was changed"):
                 await rebuild.rebuild(dsn)
         assert await everything(log) == before
-        assert (await rebuild.rebuild(dsn)).generation == 1
+
+    async def test_a_reader_who_leaves_is_waited_for(self, dsn: str, log: Log) -> None:
+        """What the postponed switch had folded is folded again, and counted once."""
+        reader = await asyncpg.connect(dsn)
+        transaction = reader.transaction()
+        postponed = asyncio.Event()
+
+        async def read() -> None:
+            await transaction.start()
+            await reader.execute("SELECT FROM executions")
+            await log.write(log.run("d").started(), log.run("e").requested(), start=16)
+
+        original = rebuild._Rebuild._switch
+
+        async def switch(*arguments: Any) -> None:
+            try:
+                await original(*arguments)
+            except asyncpg.LockNotAvailableError:
+                postponed.set()
+                await transaction.rollback()
+                raise
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(rebuild._Rebuild, "_switch", switch)
+            result = await meanwhile(dsn, read)
+        assert postponed.is_set()
+        assert (result.records, result.executions, result.equal) == (17, 5, True)
+        assert await log.activity() == await log.states()
+        await reader.close()
 
     async def test_interrupted_it_changes_nothing(self, dsn: str, log: Log) -> None:
         before = await everything(log)

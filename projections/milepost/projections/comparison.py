@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -39,6 +40,12 @@ class Comparison:
         self._folded = 0
         self._differing: dict[Identity, int] = {}
         self._shown: dict[Identity, Difference] = {}
+
+    def copy(self) -> "Comparison":
+        """As it is now."""
+        twin = copy(self)
+        twin._differing, twin._shown = self._differing.copy(), self._shown.copy()
+        return twin
 
     @property
     def live_hash(self) -> str:

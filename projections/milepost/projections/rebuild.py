@@ -2,15 +2,15 @@
 
 Every execution is folded by itself, over its records in the order of their ordinals, from the raw
 records as stored. First all of them in chunks of ids; then, again and again, those that got records
-meanwhile; the last ones in the transaction that switches, while processors and readers wait. Nothing
-is sent out. An execution whose log is incomplete is carried over as it is.
+meanwhile; the last ones in the transaction that switches, while processors wait. Nothing is sent out.
+An execution whose log is incomplete is carried over as it is.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -43,7 +43,7 @@ from milepost.schemas.binding import Event
 
 CHUNK: Final = 5_000  # records, and what is left of the last execution
 BLOCK: Final = 1_000  # records that are held in memory at once
-# So many executions left to fold are folded while everybody waits.
+# So many executions left to fold are folded while processors wait.
 FEW: Final = 200
 ROUNDS: Final = 30
 ATTEMPTS: Final = 10
@@ -96,14 +96,16 @@ class Result:
     """What a rebuild, a comparison or a rollback came to.
 
     `carried_over` are executions whose log is incomplete; `quarantined` counts records that are events
-    by now, and that nothing was done about; `generation` is the live one.
+    by now, and that nothing was done about. `generation` is the live one; to switch to it kept
+    processors and readers waiting for so many seconds.
     """
 
     records: int = 0
     executions: int = 0
     carried_over: int = 0
     seconds: float = 0.0
-    switch_seconds: float | None = None
+    processors_waited: float | None = None
+    readers_waited: float | None = None
     live_hash: str | None = None
     folded_hash: str | None = None
     differing: int = 0
@@ -234,14 +236,15 @@ class _Rebuild:
         assert self._writer is not None
         for attempt in range(ATTEMPTS):
             noted = await self._follow(noted)
+            counted = replace(self._result), self._comparison.copy(), self.records
             try:
-                began = time.perf_counter()
                 await self._switch(self._writer, noted, schema, fold_version)
             except (LockNotAvailableError, DeadlockDetectedError) as error:
+                # What it folded is rolled back.
+                self._result, self._comparison, self.records = counted
                 _log.warning("switch_postponed", attempt=attempt + 1, error=str(error))
                 await asyncio.sleep(attempt)
             else:
-                self._result.switch_seconds = time.perf_counter() - began
                 return
         raise ReadersInTheWay(
             f"the switch was tried {ATTEMPTS} times, but somebody keeps a lock on the projection tables"
@@ -287,8 +290,7 @@ class _Rebuild:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = on")
             await connection.execute(statement("lock_positions"))
-            # Before anything is counted: after this nobody can be in the way.
-            await generation.lock(connection)
+            began = time.perf_counter()
             if touched := await _touched(connection, noted):
                 chunk = await self._read_named(connection, touched)
                 self._settle(chunk)
@@ -296,8 +298,13 @@ class _Rebuild:
             if schema == generation.PREVIOUS:
                 number, _ = await generation.live(connection)
                 await connection.execute(statement("revive_dispositions"), number - 1, number + 1)
+            # Last, because from here on readers wait, too.
+            await generation.lock(connection)
+            locked = time.perf_counter()
             switched = await generation.switch(connection, schema, fold_version)
-        self._result.generation, self._result.dispositions = switched
+        result, ended = self._result, time.perf_counter()
+        result.generation, result.dispositions = switched
+        result.processors_waited, result.readers_waited = ended - began, ended - locked
 
     async def _read_chunk(self, first: UUID) -> tuple[Chunk, UUID | None]:
         """The executions from id `first` on, folded, and where the next chunk begins."""

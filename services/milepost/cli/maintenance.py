@@ -199,7 +199,8 @@ def _facts(result: "Result") -> Iterator[tuple[str, str]]:
         yield (
             "generation",
             (
-                f"{result.generation} is live since a switch of {result.switch_seconds or 0:.2f} s;"
-                " `milepost projections rollback` goes back"
+                f"{result.generation} is live; `milepost projections rollback` goes back. For the switch"
+                f" processors waited {result.processors_waited or 0:.2f} s,"
+                f" readers {result.readers_waited or 0:.2f} s"
             ),
         )
