@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from milepost.projections import body
 from milepost.projections.batch import Decoded, Folded, Identity, decode_all, fold
-from milepost.projections.execution import Disposition, Emit, Execution, evolve
+from milepost.projections.execution import LAWFUL, Disposition, Emit, Execution, evolve
 from milepost.projections.resource import ResourceRow
 from milepost.projections.view import render
 from milepost.schemas.binding import Event, decode, encode
@@ -31,15 +31,7 @@ def lawful(execution: Execution) -> dict[str, Any]:
     Everything but what Milepost did and when: version, ordinal, first_recorded, the command, the
     cancellation request and the conflicts say what was folded first.
     """
-    return {
-        "tenant": execution.tenant,
-        "execution_id": execution.execution_id,
-        "state": execution.state,
-        "facts": execution.facts,
-        "transitions": execution.transitions,
-        "resources": execution.resources,
-        "recorded": execution.recorded,
-    }
+    return {name: getattr(execution, name) for name in LAWFUL}
 
 
 def told(execution: Execution) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def everything(log: Log) -> dict[str, Any]:
         "execution_links": "target, execution_id",
     }
     columns = {"resources": "tenant, provider, region, kind, id, execution_id, status, released,"
-               " attributes::text, occurred_at"}  # fmt: skip
+               " attributes::text, occurred_at, effective_provider, left_by"}  # fmt: skip
     tables = ("executions", "execution_links", "resources", "event_log")
     found: dict[str, Any] = {
         table: await log.fetch(table, columns.get(table, "*"), order.get(table, "1"))
@@ -179,6 +179,8 @@ DAMAGES = {
     "a lost resource": ("DELETE FROM resources WHERE status = 'released'", 0),
     "an old resource": ("UPDATE resources SET status = 'up', released = false", 0),
     "a resource of nobody": ("UPDATE resources SET id = 'p-2' WHERE released", 0),
+    "a resource's provider": ("UPDATE resources SET effective_provider = 'x'", 0),
+    "a resource that was left": ("UPDATE resources SET left_by = NULL WHERE left_by = 'failed'", 0),
     "a count": ("UPDATE tenant_activity SET running = running + 1", 0),
 }
 

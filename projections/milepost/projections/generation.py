@@ -99,6 +99,27 @@ async def _generations(connection: Connection) -> list[tuple[int, int]]:
     return [(row["generation"], row["fold_version"]) for row in rows]
 
 
+async def prepare(connection: Connection, schema: str, fold_version: int) -> tuple[int, int]:
+    """All of a switch to the generation in `schema` that readers do not notice, in one transaction with
+    the rest of it.
+
+    Returns its number and how many records `event_log` now says something else of. Raises NoGeneration
+    where a migration has changed the live tables since it was made.
+    """
+    await _check_columns(connection, schema)
+    generation = (await live(connection))[0] + 1
+    if schema == PREVIOUS:
+        # What event_log said in that generation is what it is to say again.
+        await connection.execute(statement("revive_dispositions"), generation - 2, generation)
+        await connection.execute(f"ALTER SCHEMA {PREVIOUS} RENAME TO {NEXT}")
+    await connection.execute(f"DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE")
+    await connection.execute(f"CREATE SCHEMA {PREVIOUS}")
+    changed = await connection.execute(statement("change_dispositions"), generation)
+    await connection.execute(statement("raise_generation"))
+    await connection.execute(statement("switched_generation"), generation, fold_version)
+    return generation, int(changed.rpartition(" ")[2])
+
+
 async def lock(connection: Connection) -> None:
     """Keep readers off the live tables until the transaction ends.
 
@@ -111,26 +132,15 @@ async def lock(connection: Connection) -> None:
     await connection.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
 
 
-async def switch(connection: Connection, schema: str, fold_version: int) -> tuple[int, int]:
-    """Make the generation in `schema` the live one and keep the live one; in the caller's transaction.
-
-    Returns its number and how many records `event_log` now says something else of. Raises NoGeneration
-    where a migration has changed the live tables since it was made.
-    """
-    await _check_columns(connection, schema)
-    generation = (await live(connection))[0] + 1
-    if schema == PREVIOUS:
-        await connection.execute(f"ALTER SCHEMA {PREVIOUS} RENAME TO {NEXT}")
-    await connection.execute(f"DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE")
-    await connection.execute(f"CREATE SCHEMA {PREVIOUS}")
-    for table in TABLES:
-        await connection.execute(f"ALTER TABLE public.{table} SET SCHEMA {PREVIOUS}")
-        await connection.execute(f"ALTER TABLE {NEXT}.{table} SET SCHEMA public")
-    await connection.execute(f"DROP SCHEMA {NEXT}")
-    changed = await connection.execute(statement("change_dispositions"), generation)
-    await connection.execute(statement("raise_generation"))
-    await connection.execute(statement("switched_generation"), generation, fold_version)
-    return generation, int(changed.rpartition(" ")[2])
+async def move(connection: Connection) -> None:
+    """Make the next generation, prepared and locked, the live one, and keep the live one."""
+    moves = [
+        f"ALTER TABLE public.{table} SET SCHEMA {PREVIOUS};"
+        f"ALTER TABLE {NEXT}.{table} SET SCHEMA public;"
+        for table in TABLES
+    ]
+    # One round trip: readers wait.
+    await connection.execute("".join(moves) + f"DROP SCHEMA {NEXT}")
 
 
 async def _check_columns(connection: Connection, schema: str) -> None:

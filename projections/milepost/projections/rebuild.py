@@ -295,13 +295,10 @@ class _Rebuild:
                 chunk = await self._read_named(connection, touched)
                 self._settle(chunk)
                 await self._write(chunk)
-            if schema == generation.PREVIOUS:
-                number, _ = await generation.live(connection)
-                await connection.execute(statement("revive_dispositions"), number - 1, number + 1)
-            # Last, because from here on readers wait, too.
+            switched = await generation.prepare(connection, schema, fold_version)
             await generation.lock(connection)
             locked = time.perf_counter()
-            switched = await generation.switch(connection, schema, fold_version)
+            await generation.move(connection)
         result, ended = self._result, time.perf_counter()
         result.generation, result.dispositions = switched
         result.processors_waited, result.readers_waited = ended - began, ended - locked
