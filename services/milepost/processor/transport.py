@@ -38,6 +38,14 @@ class Fetched(NamedTuple):
     size: int
 
 
+class _Read(NamedTuple):
+    """What one call brought of a partition: records, past them what was aborted or ends transactions."""
+
+    begin: int
+    end: int
+    records: Sequence[Any]
+
+
 class Positions(Protocol):
     """Who says where to read: called on every assignment, before anything is fetched."""
 
@@ -59,16 +67,29 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def _fetch_records(  # type: ignore[override]
         self, consumer: AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
-    ) -> Mapping[TP, tuple[Sequence[Any], int]]:
-        """Records, and where the next fetch begins: past what ends transactions and was aborted."""
+    ) -> Mapping[TP, _Read]:
+        """What can be read at once, from where the consumer expects it on.
+
+        A fetch that waits during a rebalance may end after it, when nobody wants what it brings any
+        more: where the next one begins must not depend on it.
+        """
+        subscription = consumer._subscription.subscription
+        assignment = subscription and subscription.assignment
+        if assignment is None or not self.consumer.flow_active:
+            return {}
+        expected = cast(BatchConsumer, self.consumer).expected
+        begins = {tp: expected[tp] for tp in active_partitions if tp in expected}
+        for tp, begin in begins.items():
+            state = assignment.state_value(tp)
+            if state is not None and not (state.has_valid_position and state.position == begin):
+                consumer.seek(tp, begin)
         fetched = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
-        assignment = consumer._subscription.subscription.assignment
-        if assignment is None or not assignment.active:
+        if not assignment.active:
             return {}
         return {
-            tp: (fetched.get(tp, ()), state.position)
-            for tp in active_partitions
-            if (state := assignment.state_value(tp)) is not None and state.has_valid_position
+            tp: _Read(begin, state.position, fetched.get(tp, ()))
+            for tp, begin in begins.items()
+            if (state := assignment.state_value(tp)) is not None
         }
 
 
@@ -79,14 +100,14 @@ class BatchConsumer(Consumer):
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
 
     def on_init(self) -> None:
-        self._next: dict[TP, int] = {}
+        # Where the next fetch of each partition is to begin; none before that is known.
+        self.expected: Mapping[TP, int] = {}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Ask where to read; partitions without an answer stay paused."""
         assignment = frozenset(self.assignment())
         transport = cast(BatchTransport, self.transport)
-        # Whatever becomes of this: nothing is read as if it followed what was read before.
-        self._next = {}
+        self.expected = {}
         self._buffered_partitions.clear()
         offsets = await transport.positions.assigned(assignment)
         if offsets is None:
@@ -95,17 +116,16 @@ class BatchConsumer(Consumer):
         self.pause_partitions(assignment - offsets.keys())
         if offsets:
             await self.seek_wait(offsets)
-        self._next = {**offsets}
+        self.expected = offsets
         return offsets
 
     async def getmany(  # Faust names the parameters
         self,
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message per partition with records; nothing once the flow stops or a rebalance began."""
+        """One message per partition with records; nothing once the flow stops."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
-        generation = self.app.consumer_generation_id
         active = self._get_active_partitions()
         if not active:
             await self.sleep(_FULL_POLL)
@@ -113,22 +133,20 @@ class BatchConsumer(Consumer):
         if self._buffered_partitions:
             timeout = _FULL_POLL
         fetched = await self._getmany(active_partitions=set(active), timeout=timeout)
-        for tp, (records, position) in (fetched or {}).items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return  # what is dropped here is read again: the next assignment seeks
-            if position > self._next.get(tp, position):
-                yield tp, self._message(tp, records, position, generation)
+        for tp, read in cast(Mapping[TP, _Read], fetched or {}).items():
+            # What is dropped here is fetched again.
+            wanted = self.flow_active and self.expected.get(tp) == read.begin
+            if wanted and read.end > read.begin:
+                self.expected = {**self.expected, tp: read.end}
+                yield tp, self._message(tp, read)
 
-    def _message(
-        self, tp: TP, records: Sequence[Any], position: int, generation: int
-    ) -> ConsumerMessage:
-        size = sum(map(_size_of, records))
-        batch = Fetched(tp.topic, tp.partition, self._next[tp], position, records, size)
-        self._next[tp] = position
+    def _message(self, tp: TP, read: _Read) -> ConsumerMessage:
+        size = sum(map(_size_of, read.records))
+        batch = Fetched(tp.topic, tp.partition, read.begin, read.end, read.records, size)
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            position - 1,
+            read.end - 1,
             0.0,
             1,
             [],
@@ -138,7 +156,7 @@ class BatchConsumer(Consumer):
             None,
             tp=tp,
             # A message without it is dropped in silence.
-            generation_id=generation,
+            generation_id=self.app.consumer_generation_id,
         )
 
 
