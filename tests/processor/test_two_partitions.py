@@ -23,46 +23,47 @@ from processor.history import execution, send
 from signals import end_of, following, read, read_all
 
 EXECUTIONS: Final = 400
-ROUNDS: Final = 10
+BATCH: Final = 100
 RECORDS: Final = 7 * EXECUTIONS
 # Where the oracle is told in which order records of different partitions were folded.
 _ORDINALS: Final = 'SELECT partition, "offset", coalesce(ordinal, 0) FROM event_log'
 
 
-def published(random: Random) -> list[tuple[list[Encoded], list[Encoded]]]:
-    """Round after round what comes through one and through the other partition.
+def published(random: Random) -> tuple[list[Encoded], list[Encoded]]:
+    """What comes through one and through the other partition, in any order.
 
     Each record of an execution through either, at random; two of them again, through the other.
     """
-    rounds = []
-    for number in range(ROUNDS):
-        sides: tuple[list[Encoded], list[Encoded]] = ([], [])
-        for index in range(number, EXECUTIONS, ROUNDS):
-            records = execution(f"tenant-{index % 3}", f"key-{index}", fails=index % 10 == 0)
-            again = random.sample(range(len(records)), 2)
-            for place, record in enumerate(records):
-                side = random.randrange(2)
-                sides[side].append(record)
-                if place in again:
-                    sides[1 - side].append(record)
-        rounds.append(sides)
-    return rounds
+    sides: tuple[list[Encoded], list[Encoded]] = ([], [])
+    for index in range(EXECUTIONS):
+        records = execution(f"tenant-{index % 3}", f"key-{index}", fails=index % 10 == 0)
+        again = random.sample(range(len(records)), 2)
+        for place, record in enumerate(records):
+            side = random.randrange(2)
+            sides[side].append(record)
+            if place in again:
+                sides[1 - side].append(record)
+    for records in sides:
+        random.shuffle(records)
+    return sides
 
 
 @pytest.fixture(scope="module")
 async def folded(settings: Settings, service: StartService) -> AsyncIterator[asyncpg.Connection]:
     """Everything, published while both workers fold."""
-    await service("processor")
-    second = await service("processor")
+    # Small batches: many transactions, that often are in each other's way.
+    small = settings.model_copy(update={"batch_records": BATCH})
+    await service("processor", settings=small)
+    second = await service("processor", settings=small)
     theirs = second.ready["partitions"]
     others = sorted({0, 1, 2, 3} - {*theirs})
     assert theirs
     assert others, "each worker owns a partition"
     async with following(settings) as positions:
-        for one, other in published(Random(4)):
-            await asyncio.gather(
-                send(settings, one, partition=others[0]), send(settings, other, partition=theirs[0])
-            )
+        one, other = published(Random(4))
+        await asyncio.gather(
+            send(settings, one, partition=others[0]), send(settings, other, partition=theirs[0])
+        )
         assert await positions.reach_end() == RECORDS
     connection = await asyncpg.connect(settings.dsn)
     yield connection
