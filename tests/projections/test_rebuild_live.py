@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from conftest import StartService
+from milepost.projections import rebuild
 from milepost.settings import Settings
 from processor.history import execution, send
 from processor.oracle import Load, nothing_lost_nothing_twice
@@ -42,20 +43,18 @@ def milepost(settings: Settings) -> Milepost:
     return run
 
 
-async def test_rebuilds_while_everything_goes_on(
-    settings: Settings, service: StartService, milepost: Milepost
-) -> None:
+async def test_rebuilds_while_everything_goes_on(settings: Settings, service: StartService) -> None:
     _, api = await asyncio.gather(service("processor"), service("api"))
     rebuilt = asyncio.Event()
     generations = []
     async with reading(api.ready["api"]) as counts:
         publishing = asyncio.create_task(_publish(settings, rebuilt))
         for _ in range(REBUILDS):
-            status, result = await milepost("projections", "rebuild")
-            assert (status, result["equal"], result["carried_over"]) == (0, True, 0), result
-            generations.append(result["generation"])
-        status, verified = await milepost("projections", "rebuild", "--verify")
-        assert (status, verified["equal"]) == (0, True), verified
+            result = await rebuild.rebuild(settings.dsn)
+            assert (result.equal, result.carried_over) == (True, 0), result
+            generations.append(result.generation)
+        verified = await rebuild.verify(settings.dsn)
+        assert verified.equal, verified
         assert not publishing.done()
         rebuilt.set()
         load = Load(await publishing)

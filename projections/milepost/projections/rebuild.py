@@ -9,7 +9,7 @@ An execution whose log is incomplete is carried over as it is.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -22,6 +22,7 @@ from asyncpg.exceptions import (
     InternalClientError,
     LockNotAvailableError,
     PostgresError,
+    QueryCanceledError,
 )
 
 from milepost.projections import generation, refold
@@ -130,8 +131,8 @@ async def rebuild(dsn: str, report: Report = lambda _: None) -> Result:
     is touched; what an interrupted rebuild leaves behind is dropped by the next.
     """
     async with _alone(dsn, generation.NEXT) as connection, _session(dsn, generation.NEXT) as reader:
-        await generation.create(connection)
         try:
+            await generation.create(connection)
             run = _Rebuild(reader, connection, report)
             noted = await run.fold_all()
             for table in generation.TABLES:
@@ -139,9 +140,7 @@ async def rebuild(dsn: str, report: Report = lambda _: None) -> Result:
             await run.follow_and_switch(noted, generation.NEXT, FOLD_VERSION)
             return run.result()
         finally:
-            # After the switch there is none. Without the connection the next rebuild does it.
-            with suppress(PostgresError, InterfaceError, InternalClientError, OSError):
-                await generation.discard(connection)
+            await _leave_nothing(connection)
 
 
 async def verify(dsn: str, report: Report = lambda _: None) -> Result:
@@ -190,6 +189,18 @@ async def _alone(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
             raise RebuildRunning("another rebuild or rollback of these projections is running")
         yield connection
+
+
+async def _leave_nothing(connection: Connection) -> None:
+    """Drop what was not switched to; where that cannot be, the next rebuild does it."""
+    try:
+        try:
+            await generation.discard(connection)
+        except QueryCanceledError:
+            # Meant for the statement that was interrupted, which had ended by itself.
+            await generation.discard(connection)
+    except (PostgresError, InterfaceError, InternalClientError, OSError) as error:
+        _log.warning("left_behind", schema=generation.NEXT, error=repr(error))
 
 
 class _Rebuild:

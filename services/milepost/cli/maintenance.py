@@ -114,16 +114,19 @@ def _progress() -> "Iterator[Report]":
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(),
-        TextColumn("{task.completed:,.0f} of about {task.total:,.0f} records, {task.speed:,.0f}/s"),
+        TextColumn("{task.completed:,.0f} of about {task.total:,.0f} records, {task.fields[rate]}/s"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=0)
+        task = bar.add_task("starting", total=0, rate="-")
+        began = time.monotonic()
 
         def report(progress: "Progress") -> None:
+            rate = progress.records / (time.monotonic() - began)
             bar.update(
                 task,
                 description=progress.step, completed=progress.records, total=progress.total,
+                rate=f"{rate:,.0f}",
             )  # fmt: skip
 
         yield report
