@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check schemas bench lock
+.PHONY: help setup demo up test test-faults check schemas bench lock
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install Milepost and its exact dependencies into .venv
 
@@ -30,6 +30,10 @@ up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 
 test: setup ## Run the tests on a real Kafka and a real Postgres
 	@$(BIN)/pytest
+
+test-faults: setup ## Run the laws and the store's state machine 10,000 times each (an hour or two)
+	@MILEPOST_TEST_EXAMPLES=10000 MILEPOST_TEST_RUNS=10000 $(BIN)/pytest --durations=3 \
+		tests/projections/test_laws.py tests/projections/test_machine.py
 
 check: setup ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .
