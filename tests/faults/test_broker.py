@@ -1,7 +1,8 @@
 """Nothing lost, nothing twice: a broker and a database killed under load and started again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,8 +30,16 @@ async def kafka(tmp_path: Path) -> AsyncIterator[EmbeddedKafka]:
 
 
 @pytest.fixture
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
-    async with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+def open_folder() -> Iterator[Path]:
+    """Not pytest's own: started by root, Postgres runs as another user, who must get through."""
+    with tempfile.TemporaryDirectory(prefix="milepost-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+async def postgres(open_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
+    async with EmbeddedPostgres(open_folder / "data") as server:
         yield server
 
 

@@ -76,23 +76,6 @@ async def test_sessions_of_the_database_killed(
     assert await worker.stop() == 0
 
 
-async def test_one_execution_through_two_partitions(fresh: Settings, service: StartService) -> None:
-    """Publishers in other languages use other partitioners."""
-    load = Load(300)
-    first = await service("processor", settings=fresh)
-    second = await service("processor", settings=fresh)
-    ones = second.ready["partitions"][0]
-    others = next(number for number in range(4) if number not in second.ready["partitions"])
-    records = load.records
-    async with following(fresh) as positions:
-        await asyncio.gather(
-            send(fresh, records[::2], partition=ones), send(fresh, records[1::2], partition=others)
-        )
-        await positions.reach_end()
-    await nothing_lost_nothing_twice(fresh, load, ordered=False)
-    assert [await first.stop(), await second.stop()] == [0, 0]
-
-
 async def test_sigterm(fresh: Settings, service: StartService) -> None:
     load = Load(1_500)
     worker = await service("processor", settings=fresh)

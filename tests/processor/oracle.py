@@ -39,10 +39,8 @@ class Load:
         return len(range(0, self.executions, 10))
 
 
-async def nothing_lost_nothing_twice(
-    settings: Settings, load: Load, *, ordered: bool = True
-) -> None:
-    """Of a load that is all that these topics have, each execution's records in order or not."""
+async def nothing_lost_nothing_twice(settings: Settings, load: Load) -> None:
+    """Of a load that is all that these topics have."""
     connection = await asyncpg.connect(settings.dsn)
     try:
         await _every_record_is_in_the_log_once(connection, settings.topics.events, load)
@@ -52,8 +50,7 @@ async def nothing_lost_nothing_twice(
     names = settings.topics
     completions = (f"{names.prefix}succeeded.v1", f"{names.prefix}failed.v1")
     assert await _executions_of(settings, load, *completions) == load.executions
-    # One that had begun when its `requested` came needs no command.
-    assert not ordered or await _executions_of(settings, load, names.commands) == load.executions
+    assert await _executions_of(settings, load, names.commands) == load.executions
 
 
 async def _every_record_is_in_the_log_once(
