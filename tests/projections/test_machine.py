@@ -2,7 +2,8 @@
 
 The log is a list for each of two partitions that carry the same executions; the store is the real one
 on a real Postgres. Hypothesis chooses steps and checks everything in `HOLDS` after each; of a run that
-fails it prints the steps, shortened. `steps.json` has those that once failed; they are taken first.
+fails it prints the steps, shortened. `steps.json` has those that once failed, be it that the store was
+broken on purpose; they are taken first.
 
 A database is restored by putting its rows back to what they were when the backup was made; what went
 out stays out. Operators stop every worker before they restore, so no older owner is left then. With
