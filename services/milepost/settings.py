@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         10, ge=1, le=300, description="Seconds after which a dead processor's partitions move on."
     )
     batch_records: int = Field(
-        5_000, ge=1, le=50_000, description="Most records folded in one transaction."
+        2_000, ge=1, le=50_000, description="Most records folded in one transaction."
     )
     database_url: SecretStr = Field(
         SecretStr("postgresql://postgres@127.0.0.1:5432/milepost"),

@@ -221,6 +221,11 @@ BAD: dict[str, tuple[Record, str, str]] = {
     "no time": (_data("started", occurred_at=None), "invalid", "occurred_at"),
     "no such day": (_data("started", occurred_at="2026-02-30T00:00:00Z"), "invalid", "occurred_at"),
     "reported in year 1": (_with(ce_time=b"0001-01-01T00:00:00+14:00"), "invalid", "time"),
+    "reported with three digits of seconds": (
+        _with(ce_time=b"2026-11-01T00:00:044Z"), "invalid", "time",
+    ),
+    "reported as a week": (_with(ce_time=b"2026-W45-1T00:00:00Z"), "invalid", "time"),
+    "reported without dashes": (_with(ce_time=b"20261101T000001Z"), "invalid", "time"),
     "reported in year 9999": (_with(ce_time=b"9999-12-31T23:59:59-14:00"), "invalid", "time"),
     "reported without offset": (_with(ce_time=b"2026-01-15T09:30:00"), "invalid", "time"),
     "reported in seconds": (_with(ce_time=b"1768469400"), "invalid", "time"),

@@ -110,7 +110,7 @@ def _apply(
     outcome = evolve(current.get(identity), event)
     execution = current[identity] = outcome.execution
     sent = [emitted(what, execution, event, topics) for what in outcome.emitted]
-    data = event.data
+    data, (occurred, _, source, event_id) = event.data, event.key
     lines = len(data.log_lines) if type(data) is Progressed and data.log_lines else 0
     row = LogRow(
         record.topic,
@@ -121,9 +121,9 @@ def _apply(
         event.execution_id,
         execution.ordinal,
         event.type,
-        event.source,
-        event.id,
-        event.occurred,
+        source,
+        event_id,
+        occurred,
         outcome.disposition,
         outcome.reason,
         lines,

@@ -100,7 +100,8 @@ def _completion(execution: Execution, event: Event, topics: Topics) -> Outgoing:
     id_ = outgoing_id(execution.tenant, execution.execution_id, execution.state, execution.version)
     headers = _headers(id_, COMPLETION_TYPE.format(state=execution.state), event)
     topic = topics.completions(execution.state)
-    return Outgoing(topic, event.execution_id.encode(), headers, _fitting({"id": id_, **view}))
+    view["id"] = id_
+    return Outgoing(topic, event.execution_id.encode(), headers, _fitting(view))
 
 
 def _fitting(document: dict[str, Any]) -> bytes:

@@ -35,10 +35,11 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {name: fact[1] for name, fact in body["facts"].items()}
     request = facts.get("request") or {}
     provider = request.get("provider")
-    state, transitions = body["state"], body["transitions"]
-    requested_at = _occurred(transitions.get(_PENDING))
-    started_at = _occurred(transitions.get(_RUNNING))
-    ended_at = _occurred(transitions.get(state)) if state in TERMINAL else None
+    state = body["state"]
+    transitions = _transitions(body)
+    occurred = {told["state"]: told["occurred_at"] for told in transitions}
+    requested_at, started_at = occurred[_PENDING], occurred.get(_RUNNING)
+    ended_at = occurred[state] if state in TERMINAL else None
     outcome = facts.get("outcome") or {}
     progress = {name: facts[name] for name in _PROGRESS if name in facts}
     return {
@@ -68,26 +69,24 @@ def render(body: dict[str, Any]) -> dict[str, Any]:
         "cancellation_requested": _cancellation(body["cancellation"]),
         "cancellation": _cancellation(body["facts"]["outcome"] if state == _CANCELLED else None),
         "conflicts": [_conflict(stored) for stored in body["conflicts"]],
-        "transitions": _transitions(body),
-        "requested_at": moment(requested_at),
-        "started_at": moment(started_at),
-        "ended_at": moment(ended_at),
+        "transitions": transitions,
+        "requested_at": requested_at,
+        "started_at": started_at,
+        "ended_at": ended_at,
         "duration_seconds": _duration(requested_at, started_at, ended_at),
         "first_recorded_at": moment(body["first_recorded"]),
         "recorded_at": moment(body["recorded"]),
     }
 
 
-def _occurred(transition: Any) -> int | None:
-    return None if transition is None or transition[0] else int(transition[1][0])
-
-
-def _duration(requested: int | None, started: int | None, ended: int | None) -> float | None:
+def _duration(
+    requested: datetime | None, started: datetime | None, ended: datetime | None
+) -> float | None:
     known = [moment for moment in (requested, started) if moment is not None]
     if ended is None or not known:
         return None
     # Clocks of different publishers: never less than nothing.
-    return max(0, ended - min(known)) / 1e6
+    return max(0.0, (ended - min(known)).total_seconds())
 
 
 def _transitions(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,14 +105,20 @@ def _transitions(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _transition(state: str, stored: Any) -> dict[str, Any]:
     inferred, key, reported, recorded, partition, offset = stored
-    times = (key[0], reported, recorded)
+    occurred = key[0]
+    # Whichever two are furthest apart; written out, because every notification comes here.
+    skewed = (
+        abs(occurred - reported) > SKEW
+        or abs(reported - recorded) > SKEW
+        or abs(occurred - recorded) > SKEW
+    )
     return {
         "state": state,
-        "occurred_at": None if inferred else moment(key[0]),
+        "occurred_at": None if inferred else moment(occurred),
         "reported_at": moment(reported),
         "recorded_at": moment(recorded),
         "inferred": inferred,
-        "skewed": max(times) - min(times) > SKEW,
+        "skewed": skewed,
         "event_id": key[3],
         "source": key[2],
         "partition": partition,

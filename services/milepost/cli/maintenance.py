@@ -50,7 +50,7 @@ def rebuild(*, verify: bool = False, output: Output = "text") -> int:
     from milepost.projections import rebuild
 
     # Many small objects that live briefly, as in the processor.
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(1_000_000, 50, 100)
     result = _run(rebuild.verify if verify else rebuild.rebuild)
     if result is None:
         return INTERRUPTED

@@ -38,7 +38,8 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     ended the worker later.
     """
     # Batches are many small objects that live briefly: fewer, larger collections.
-    gc.set_threshold(100_000, 50, 100)
+    gc.freeze()
+    gc.set_threshold(1_000_000, 50, 100)
     await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
     async with _opened(settings) as (app, ownership, reporter):
         ownership.on_assigned = _announce_once(ready)
