@@ -54,7 +54,7 @@ def rebuild(*, verify: bool = False, output: Output = "text") -> int:
     result = _run(rebuild.verify if verify else rebuild.rebuild)
     if result is None:
         return INTERRUPTED
-    _show(result, output)
+    show(result, output)
     return 1 if verify and not result.equal else 0
 
 
@@ -74,7 +74,7 @@ def rollback(*, output: Output = "text") -> int:
     result = _run(rollback)
     if result is None:
         return INTERRUPTED
-    _show(result, output)
+    show(result, output)
     return 0
 
 
@@ -154,7 +154,8 @@ def _say(line: str) -> None:
     print(f"milepost: {line}", file=sys.stderr, flush=True)
 
 
-def _show(result: "Result", output: str) -> None:
+def show(result: "Result", output: str) -> None:
+    """Print what a rebuild, a comparison or a rollback came to."""
     if output != "text":
         print(json.dumps({**_json(result), "equal": result.equal}))
         return

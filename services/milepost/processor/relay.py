@@ -219,6 +219,8 @@ async def _send(
                 break
             # Full: send it and begin the next one.
             sent.append(await _send_batch(producer, builders.pop(topic), topic, source_partition))
+        else:
+            raise AssertionError("an empty batch takes any record")
     for topic, builder in builders.items():
         sent.append(await _send_batch(producer, builder, topic, source_partition))
     return sent

@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from milepost.cli import maintenance
 from milepost.cli.demo import review
 from milepost.cli.demo.board import Board
 from milepost.cli.demo.operations import Operation, operations
@@ -35,7 +36,8 @@ def demo() -> int:
     Two tenants, six executions of real commands: a Python virtual environment is created, one
     command fails, one is cancelled while it runs, two run at once for one tenant, and one is called
     three times with the same key and runs once. At the end everything is read back through the API
-    and the completion topics. The exit status is 0 only if each execution ended as it should.
+    and the completion topics, and the log is folded once more and compared. The exit status is 0 only
+    if each execution ended as it should and the comparison is equal.
 
     Example: `milepost demo`
     """
@@ -61,8 +63,20 @@ async def _demo(board: Board) -> int:
             found = await review.read_back(planned, performed, settings)
             differences = review.differences(planned, performed, found)
             review.show(planned, performed, found, differences)
+            equal = await _folded_again(endpoints.database, board)
             board.say("stopping the stack")
-    return 1 if differences else 0
+    return 0 if equal and not differences else 1
+
+
+async def _folded_again(database: str, board: Board) -> bool:
+    """Whether the log, folded once more, says what the projections say."""
+    from milepost.projections.rebuild import verify
+
+    board.say("folding the log once more: milepost projections rebuild --verify")
+    result = await verify(database)
+    print()
+    maintenance.show(result, "text")
+    return result.equal
 
 
 async def _in_time(planned: list[Operation], settings: Settings, board: Board) -> Performed:
