@@ -22,7 +22,10 @@ from milepost.projections.statements import statement
 from projections.stored import Connection, Log, connected
 
 SOURCES: Final = Path(str(resources.files(projections)))
-STATEMENTS: Final = sorted(path.stem for path in (SOURCES / "sql").glob("*.sql"))
+STATEMENTS: Final = sorted(
+    path.relative_to(SOURCES / "sql").with_suffix("").as_posix()
+    for path in (SOURCES / "sql").rglob("*.sql")
+)
 TABLES: Final = {
     "event_log",
     "execution_links",
@@ -31,6 +34,11 @@ TABLES: Final = {
     "requests",
     "resources",
     "tenant_activity",
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "webhook_messages",
+    "webhook_secrets",
 }
 
 

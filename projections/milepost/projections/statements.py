@@ -1,4 +1,4 @@
-"""SQL lives in `sql/`, one statement a file, named for what it does."""
+"""SQL lives in `sql/` and its folders, one statement a file, named for what it does."""
 
 from functools import cache
 from importlib import resources
@@ -6,5 +6,5 @@ from importlib import resources
 
 @cache
 def statement(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
+    """The text of `sql/<name>.sql`; the name of one in a folder has a slash."""
     return (resources.files("milepost.projections") / "sql" / f"{name}.sql").read_text()
