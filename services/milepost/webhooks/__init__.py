@@ -1,0 +1,1 @@
+"""Webhooks: terminal states are sent to the endpoints of tenants, signed, until they arrive."""
