@@ -9,7 +9,8 @@ import pytest
 
 from milepost.projections import body
 from milepost.projections.execution import MAX_CONFLICTS, Execution
-from milepost.projections.view import moment, render
+from milepost.projections.view import render
+from milepost.schemas.binding import moment
 from milepost.schemas.events import Resources
 from milepost.schemas.values import Category, Failure, Resource
 from projections.runs import ECS, K8S, Record, Run, minute

@@ -18,8 +18,8 @@ from milepost.projections.outgoing import (
     unpack,
     unpack_headers,
 )
-from milepost.projections.view import moment, render, to_json
-from milepost.schemas.binding import encode
+from milepost.projections.view import render, to_json
+from milepost.schemas.binding import encode, moment
 from milepost.schemas.events import EventData
 from milepost.schemas.failures import CATALOGUE
 from milepost.schemas.notifications import Command, Completion, Execution, ViewedFailure

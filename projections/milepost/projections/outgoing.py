@@ -7,8 +7,8 @@ import orjson
 
 from milepost.projections.body import fields
 from milepost.projections.execution import Emit, Execution
-from milepost.projections.view import moment, render, to_json
-from milepost.schemas.binding import Event, Headers, Record, Rejection
+from milepost.projections.view import render, to_json
+from milepost.schemas.binding import Event, Headers, Record, Rejection, moment
 from milepost.schemas.identifiers import outgoing_id
 from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARANTINE_TYPE
 from milepost.schemas.topics import MAX_EVENT_BYTES, Topics

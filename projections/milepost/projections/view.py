@@ -3,11 +3,12 @@
 Made from the stored body alone, so that the API, the completion topics and the webhooks say the same.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from milepost.schemas.binding import moment
 from milepost.schemas.failures import standard
 from milepost.schemas.values import RELEASED, TERMINAL, State
 
@@ -17,12 +18,6 @@ _STATES: Final = tuple(state.value for state in State)
 _PENDING, _RUNNING, _, _, _CANCELLED = _STATES
 # Microseconds between two of an event's three times from which on a clock must be wrong.
 SKEW: Final = 300_000_000
-
-
-def moment(microseconds: int | None) -> datetime | None:
-    """The aware datetime (UTC) of microseconds since 1970."""
-    # Exact up to the year 2242, and much quicker than adding a timedelta to the epoch.
-    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def to_json(value: Any) -> bytes:

@@ -124,8 +124,9 @@ def microseconds(moment: datetime) -> int:
 
 
 def moment(value: int) -> datetime:
-    """The aware datetime of microseconds since 1970, exactly."""
-    return EARLIEST + timedelta(microseconds=value)
+    """The aware datetime (UTC) of microseconds since 1970."""
+    # Exact up to the year 2242, and much quicker than adding a timedelta to the epoch.
+    return datetime.fromtimestamp(value / 1e6, UTC)
 
 
 def decode(record: Record) -> Event | Rejection:

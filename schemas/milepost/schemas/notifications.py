@@ -78,7 +78,23 @@ class ViewedFailure(Failure):
     next_step: str | None = None
 
 
-class Execution(BaseModel):
+class RequestFacts(BaseModel):
+    """Which execution it is, whose, and what its `requested` event asked for."""
+
+    model_config = OPEN
+    execution_id: str
+    tenant: str
+    operation: str | None = None
+    provider: str | None = None
+    idempotency_key: str | None = None
+    parameters: dict[str, Any] | None = None
+    parameters_digest: str | None = None
+    labels: dict[str, str] = {}
+    links: dict[str, str] = {}
+    expectations: dict[str, float] = {}
+
+
+class Execution(RequestFacts):
     """The whole view of one execution.
 
     `version` grows with each change of state or facts. `requested` is false while the event that
@@ -92,20 +108,9 @@ class Execution(BaseModel):
     provider's); `overdue_since`, when `expectations.duration_seconds` had passed since its first.
     """
 
-    model_config = OPEN
-    execution_id: str
-    tenant: str
     state: State
     version: int
     requested: bool
-    operation: str | None = None
-    provider: str | None = None
-    idempotency_key: str | None = None
-    parameters: dict[str, Any] | None = None
-    parameters_digest: str | None = None
-    labels: dict[str, str] = {}
-    links: dict[str, str] = {}
-    expectations: dict[str, float] = {}
     requested_by: str | None = None
     command_event_id: str | None = None
     progress: Progress | None = None
@@ -136,27 +141,16 @@ class Completion(Execution):
     id: str
 
 
-class Command(BaseModel):
+class Command(RequestFacts):
     """Work for a provider that takes it from Milepost. Start only on `start`.
 
     `event_id` is the id of the event that caused the command: a caller whose own request has another
     id follows the existing execution instead. `omitted` names what did not fit; the API has it.
     """
 
-    model_config = OPEN
     id: str
     command: Literal["start", "cancel"]
-    execution_id: str
-    tenant: str
     event_id: str
-    operation: str | None = None
-    provider: str | None = None
-    idempotency_key: str | None = None
-    parameters: dict[str, Any] | None = None
-    parameters_digest: str | None = None
-    labels: dict[str, str] = {}
-    links: dict[str, str] = {}
-    expectations: dict[str, float] = {}
     reason: str | None = None
     requested_by: str | None = None
     omitted: tuple[str, ...] = ()
