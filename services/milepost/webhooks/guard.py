@@ -4,6 +4,7 @@ What was vetted is what is connected to. TLS still goes by the name: SNI and cer
 """
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from ipaddress import ip_address
 from typing import Final
 
 import httpcore2
+import httpx2
 
 from milepost.webhooks.addresses import Address, Network, denial, is_in
 
@@ -19,6 +21,10 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 # However many addresses a name has: each takes its share of the time.
 _TRIED: Final = 4
+_ONLY_HTTPS: Final = "only https is called"
+_UNRESOLVED: Final = "the host name cannot be resolved"
+# A name, or an address without the zone that would make it one of this machine's own.
+_HOST: Final = re.compile(rb"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}")
 
 
 class Refused(httpcore2.ConnectError):
@@ -62,7 +68,7 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         except TimeoutError:
             raise httpcore2.ConnectTimeout from None
         except (OSError, UnicodeError):
-            raise Refused("the host name cannot be resolved") from None
+            raise Refused(_UNRESOLVED) from None
         vetted = self._vetted(addresses)[:_TRIED]
         for place, address in enumerate(vetted, start=1):
             share = max(0.0, deadline - time.monotonic()) / (len(vetted) - place + 1)
@@ -73,17 +79,33 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 if place == len(vetted):
                     raise
-        raise Refused("the host name cannot be resolved")
+        raise Refused(_UNRESOLVED)
 
     def _vetted(self, answer: Sequence[str]) -> list[Address]:
         addresses = [ip_address(text) for text in dict.fromkeys(answer)]
         for address in addresses:
+            if not self._public and not is_in(address, self._allowed):
+                raise Refused(_ONLY_HTTPS)
             reason = denial(address, self._allowed)
             if reason is not None:
                 raise Refused(f"the address is not public ({reason})")
-            if not self._public and not is_in(address, self._allowed):
-                raise Refused("only https is called")
         return addresses
+
+
+def target(url: str) -> httpx2.URL:
+    """The URL of an endpoint, taken apart. Raises Refused, and says why, for what is not called."""
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise Refused("the URL is not valid") from None
+    if parsed.scheme not in ("http", "https"):
+        raise Refused(_ONLY_HTTPS)
+    if parsed.userinfo:
+        raise Refused("the URL has user information")
+    port = 443 if parsed.port is None else parsed.port
+    if not _HOST.fullmatch(parsed.raw_host) or not 0 < port < 65_536:
+        raise Refused("the URL is not valid")
+    return parsed
 
 
 async def addresses_of(host: str) -> Sequence[str]:
