@@ -249,5 +249,5 @@ class TestStatements:
         await api.execute(f"EXPLAIN (GENERIC_PLAN) {statement(name)}")
 
     def test_each_is_used(self) -> None:
-        code = "".join(path.read_text() for path in SOURCES.glob("*.py"))
-        assert set(STATEMENTS) - set(re.findall(r'"(\w+)"', code)) == set()
+        code = "".join(path.read_text() for path in SOURCES.rglob("*.py"))
+        assert set(STATEMENTS) - set(re.findall(r'"([\w/]+)"', code)) == set()

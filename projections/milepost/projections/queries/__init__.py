@@ -1,0 +1,123 @@
+"""What the API reads, and its ledger of requests: one function a statement of `sql/`.
+
+Every function works on the connection it is given, which decides what is visible (row-level security
+by `milepost.tenant`). All raise asyncpg.PostgresError, OSError or TimeoutError where the database does.
+"""
+
+from typing import Final
+
+from milepost.projections.queries.held import (
+    NO_HEARTBEATS,
+    Heartbeats,
+    HeldExecution,
+    Silence,
+    Standing,
+    execution,
+    versions,
+)
+from milepost.projections.queries.history import (
+    LoggedEvent,
+    LoggedLine,
+    execution_events,
+    execution_logs,
+)
+from milepost.projections.queries.links import (
+    LinkedExecution,
+    LinkKey,
+    linked_states,
+    linking_executions,
+)
+from milepost.projections.queries.listing import ListedExecution, Wanted, executions
+from milepost.projections.queries.positions import PartitionLag, lag
+from milepost.projections.queries.records import Connection, StoredRecord
+from milepost.projections.queries.requests import (
+    Request,
+    mark_published,
+    note_request,
+    request,
+    requests_unpublished,
+)
+from milepost.projections.queries.resources import (
+    ReportedResource,
+    ResourceHistoryKey,
+    TenantResourceKey,
+    orphans,
+    resource_history,
+    tenant_resources,
+)
+from milepost.projections.queries.tenants import Summary, resources_in_use, tenant_summary
+from milepost.projections.statements import statement
+
+__all__ = [
+    "NO_HEARTBEATS",
+    "READ",
+    "Connection",
+    "Heartbeats",
+    "HeldExecution",
+    "LinkKey",
+    "LinkedExecution",
+    "ListedExecution",
+    "LoggedEvent",
+    "LoggedLine",
+    "PartitionLag",
+    "ReportedResource",
+    "Request",
+    "ResourceHistoryKey",
+    "Silence",
+    "Standing",
+    "StoredRecord",
+    "Summary",
+    "TenantResourceKey",
+    "Wanted",
+    "execution",
+    "execution_events",
+    "execution_logs",
+    "executions",
+    "lag",
+    "linked_states",
+    "linking_executions",
+    "mark_published",
+    "note_request",
+    "orphans",
+    "request",
+    "requests_unpublished",
+    "resource_history",
+    "resources_in_use",
+    "tenant_resources",
+    "tenant_summary",
+    "verify",
+    "versions",
+]
+
+READ: Final = (
+    "execution",
+    "lag",
+    "versions",
+    "execution_events",
+    "execution_logs",
+    "raw_record",
+    "folded_positions",
+    "executions_oldest_first",
+    "executions_newest_first",
+    "in_flight_oldest_first",
+    "in_flight_newest_first",
+    "linked_oldest_first",
+    "linked_newest_first",
+    "linked_states",
+    "linking_executions",
+    "tenant_summary",
+    "tenant_resources",
+    "resources_in_use",
+    "resource_history",
+    "orphans",
+    "request",
+    "request_insert",
+    "request_published",
+    "requests_unpublished",
+)
+
+
+async def verify(connection: Connection) -> None:
+    """Raise asyncpg.PostgresError unless every statement fits the schema, e.g. before a migration."""
+    for name in READ:
+        await connection.prepare(statement(name))

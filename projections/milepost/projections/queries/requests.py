@@ -1,0 +1,73 @@
+"""The ledger of requests that the API accepted."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from milepost.projections.queries.records import Connection, StoredRecord
+from milepost.projections.statements import statement
+from milepost.schemas.binding import Event, decode
+
+
+class Request(NamedTuple):
+    """A row of the ledger: the `requested` event that the API accepted, and when the broker had it.
+
+    The event has no place in the log yet (partition and offset are -1).
+    """
+
+    tenant: str
+    execution_id: str
+    fingerprint: str
+    event: Event
+    created_at: datetime
+    published_at: datetime | None
+
+
+async def note_request(
+    connection: Connection,
+    *,
+    tenant: str,
+    execution_id: str,
+    fingerprint: str,
+    event_id: str,
+    headers: bytes,
+    value: bytes,
+) -> bool:
+    """Note a request before it is published; False where the execution has one already."""
+    created_at = await connection.fetchval(
+        statement("request_insert"), tenant, execution_id, fingerprint, event_id, headers, value
+    )
+    return created_at is not None
+
+
+async def request(connection: Connection, execution_id: str, tenant: str | None) -> Request | None:
+    """The request that the API accepted for this execution."""
+    row = await connection.fetchrow(statement("request"), execution_id, tenant)
+    return _request(row) if row else None
+
+
+async def requests_unpublished(
+    connection: Connection, older_than: timedelta, limit: int
+) -> list[Request]:
+    """Requests that nobody has published, locked until the transaction ends, oldest first."""
+    rows = await connection.fetch(statement("requests_unpublished"), older_than, limit)
+    return [_request(row) for row in rows]
+
+
+async def mark_published(connection: Connection, published: Sequence[Request]) -> None:
+    """Note that the broker has these requests."""
+    await connection.execute(
+        statement("request_published"),
+        [sent.execution_id for sent in published],
+        [sent.tenant for sent in published],
+    )
+
+
+def _request(row: asyncpg.Record) -> Request:
+    tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
+    key = str(execution_id).encode()
+    event = decode(StoredRecord("", -1, -1, created_at, key, headers, value))
+    assert isinstance(event, Event), event
+    return Request(tenant, str(execution_id), fingerprint, event, created_at, published_at)
