@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backlog, latency, rebuild, startup
+from benchmarks import backlog, latency, rebuild, relay, startup
 from benchmarks.stack import running
 
 EXAMPLE = "example: python -m benchmarks --executions 20000 --runs 3 --json bench.json"
@@ -40,6 +41,7 @@ async def _measure(executions: int, runs: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"machine": _machine()}
         async with running(folder) as stack:
             figures["backlog"] = await backlog.measure(stack, executions, runs)
+            figures["relay"] = await relay.measure(stack, executions, runs)
             figures["rebuild"] = await rebuild.measure(stack, executions, runs)
             figures["latency"] = await latency.measure(stack)
         figures["startup"] = await startup.measure(runs)
@@ -63,16 +65,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    table = Table("figure", "median", "all runs", title="Milepost on this machine, in this run")
-    for section in ("backlog", "rebuild", "latency", "startup"):
+    table = Table("figure", "median", "spread", title="Milepost on this machine, in this run")
+    for section in ("backlog", "relay", "rebuild", "latency", "startup"):
         for name, values in figures[section].items():
-            ordered = sorted(values)
-            median = ordered[len(ordered) // 2]
-            shown = ordered if len(ordered) <= 5 else [ordered[0], ordered[-1]]
-            table.add_row(name, f"{median:,.2f}", " ".join(f"{value:,.2f}" for value in shown))
+            table.add_row(name, f"{median(values):,.2f}", _spread(sorted(values)))
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(figures["machine"])
     console.print(table)
+
+
+def _spread(ordered: list[float]) -> str:
+    """Every run; of many single values p99, p99.9 and the largest."""
+    if len(ordered) <= 10:
+        return " ".join(f"{value:,.2f}" for value in ordered)
+    p99, p999 = (ordered[int(share * len(ordered))] for share in (0.99, 0.999))
+    return f"p99 {p99:,.2f}, p99.9 {p999:,.2f}, most {ordered[-1]:,.2f}"
 
 
 if __name__ == "__main__":

@@ -61,9 +61,11 @@ def histories(prefix: str) -> Iterator[Encoded]:
         yield from _history(f"tenant-{number % TENANTS}", f"{prefix}-{number}")
 
 
-async def fold(settings: Settings, records: int) -> tuple[float, float, float]:
+async def fold(
+    settings: Settings, records: int, module: str = "milepost.cli"
+) -> tuple[float, float, float]:
     """Events/s from owning the partitions to the last commit, CPU us an event, MB resident."""
-    async with following(settings) as positions, processor(settings) as process:
+    async with following(settings) as positions, processor(settings, module) as process:
         usage = psutil.Process(process.pid)
         before, began = sum(usage.cpu_times()[:2]), time.perf_counter()
         await positions.reach(records)

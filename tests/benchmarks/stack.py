@@ -67,10 +67,12 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def processor(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A processor process that owns its partitions."""
+async def processor(
+    settings: Settings, module: str = "milepost.cli"
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A processor process that owns its partitions; `module` is run with the command."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "milepost.cli", "processor",
+        sys.executable, "-m", module, "processor",
         env=os.environ | environment(settings), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

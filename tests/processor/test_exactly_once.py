@@ -1,6 +1,7 @@
 """Nothing lost, nothing twice: processors killed under load, each time after progress."""
 
 import asyncio
+import os
 
 from conftest import StartService
 from milepost.settings import Settings
@@ -8,11 +9,11 @@ from processor.history import send
 from processor.oracle import Load, nothing_lost_nothing_twice
 from signals import following
 
-KILLS = 3
+KILLS = int(os.environ.get("MILEPOST_TEST_KILLS", "3"))
 
 
 async def test_kill_9_loses_and_repeats_nothing(settings: Settings, service: StartService) -> None:
-    load = Load(1_500)
+    load = Load(500 * KILLS)
     sending = asyncio.create_task(send(settings, load.records))
     async with following(settings) as positions:
         survivor = await service("processor")
