@@ -244,9 +244,16 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment variables that make another process read these settings."""
     values = {}
     for name, value in settings:
-        if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            values[f"MILEPOST_{name.upper()}"] = text
+        match value:
+            case None:
+                continue
+            case SecretStr():
+                text = value.get_secret_value()
+            case tuple():
+                text = ",".join(map(str, value))
+            case _:
+                text = str(value)
+        values[f"MILEPOST_{name.upper()}"] = text
     return values
 
 
