@@ -11,6 +11,7 @@ from fastapi import Request
 from milepost.api.broker import Broker
 from milepost.api.database import Database
 from milepost.api.ledger import Ledger
+from milepost.api.listener import Listener
 from milepost.api.watch import Watch
 from milepost.settings import Settings
 
@@ -55,10 +56,11 @@ async def running(
     broker = Broker(settings)
     ledger = Ledger(database, broker, settings.topics.events)
     watch = Watch(database)
+    listener = Listener(database, [watch.wake])
     await database.open()
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part.run()) for part in (broker, ledger, watch)]
+            tasks = [group.create_task(part.run()) for part in (broker, ledger, listener, watch)]
             yield Context(settings, database, broker, ledger, watch, now)
             for task in tasks:
                 task.cancel()

@@ -1,11 +1,10 @@
-"""Waking those who wait for news of an execution: one LISTEN and one query for all of them."""
+"""Waking those who wait for news of an execution: one query for all of them."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-import asyncpg
 import structlog
 
 from milepost.api.database import EVERY_TENANT, Database
@@ -14,12 +13,7 @@ from milepost.projections import queries
 from milepost.projections.queries import Standing
 from milepost.schemas.values import TERMINAL
 
-# The processor notifies here once a batch, after its commit.
-CHANNEL: Final = "milepost_positions"
 _RETRY_SECONDS: Final = 0.5
-# A connection can be gone without a word.
-_PROBE_SECONDS: Final = 10.0
-_LOST: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -83,41 +77,12 @@ class Watch:
             if not waiter.news.done():
                 waiter.news.set_exception(_shutting_down())
 
+    def wake(self) -> None:
+        """The fold has moved: look for news."""
+        self._ask.set()
+
     async def run(self) -> None:
-        """Listen and wake, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen())
-            tasks.create_task(self._answer())
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await self._database.connect()
-            except _LOST as error:
-                _log.warning("cannot_listen", error=str(error))
-            else:
-                await self._listen_on(connection)
-            await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _listen_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda *_: lost.set())
-        try:
-            await connection.add_listener(CHANNEL, lambda *_: self._ask.set())
-            # News may have come while nobody listened.
-            self._ask.set()
-            while not lost.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), _PROBE_SECONDS)
-                    continue
-                await connection.execute("SELECT")
-        except _LOST as error:
-            _log.warning("listening_ended", error=str(error))
-        finally:
-            connection.terminate()
-
-    async def _answer(self) -> None:
-        """One query after any number of notifications, for everybody who waits."""
+        """One query after any number of wake-ups, for everybody who waits, until cancelled."""
         while True:
             await self._ask.wait()
             self._ask.clear()
