@@ -46,6 +46,7 @@ CREATE TABLE webhook_messages (
     PRIMARY KEY (tenant, message_id)
 );
 CREATE INDEX webhook_messages_by_time ON webhook_messages (tenant, created_at);
+CREATE INDEX webhook_messages_by_execution ON webhook_messages (tenant, execution_id);
 
 -- One message for one endpoint. History outlives endpoints: no foreign key to them.
 CREATE TABLE webhook_deliveries (
@@ -63,10 +64,14 @@ CREATE TABLE webhook_deliveries (
     due_at timestamptz,
     ended_at timestamptz,
     PRIMARY KEY (tenant, delivery_id),
-    UNIQUE (tenant, endpoint_id, message_id),
+    -- In this order it also leads from a message to its deliveries.
+    UNIQUE (tenant, message_id, endpoint_id),
     FOREIGN KEY (tenant, message_id) REFERENCES webhook_messages
 );
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, due_at) WHERE status = 'pending';
+-- What an endpoint is owed, in order; and when anything is due next.
+CREATE INDEX webhook_deliveries_due
+ON webhook_deliveries (tenant, endpoint_id, due_at) WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_next ON webhook_deliveries (due_at) WHERE status = 'pending';
 CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (tenant, created_at, delivery_id);
 CREATE INDEX webhook_deliveries_by_endpoint
 ON webhook_deliveries (tenant, endpoint_id, created_at, delivery_id);
