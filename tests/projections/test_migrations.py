@@ -41,6 +41,23 @@ TABLES: Final = {
     "webhook_secrets",
 }
 
+# A row in each table of the webhooks, for the tenant that is set.
+_WEBHOOK: Final = """
+    INSERT INTO webhook_endpoints (tenant, endpoint_id, url, states, created_at, updated_at)
+    VALUES (current_setting('test.tenant'), gen_random_uuid(), 'https://example.com', '{}', now(), now());
+    INSERT INTO webhook_secrets (tenant, endpoint_id, secret_id, sealed, created_at)
+    SELECT tenant, endpoint_id, gen_random_uuid(), '', now() FROM webhook_endpoints
+    WHERE tenant = current_setting('test.tenant');
+    INSERT INTO webhook_messages (tenant, message_id, type, payload, created_at)
+    VALUES (current_setting('test.tenant'), 'm', 't', '', now());
+    INSERT INTO webhook_deliveries (
+        tenant, delivery_id, endpoint_id, message_id, created_at, status
+    )
+    VALUES (current_setting('test.tenant'), gen_random_uuid(), gen_random_uuid(), 'm', now(), 'failed');
+    INSERT INTO webhook_attempts (tenant, delivery_id, attempted_at, duration_seconds)
+    SELECT tenant, delivery_id, now(), 0 FROM webhook_deliveries
+    WHERE tenant = current_setting('test.tenant')"""
+
 
 @pytest.fixture
 async def owner(database: str) -> AsyncIterator[Connection]:
@@ -194,16 +211,28 @@ class TestAccess:
         assert {name for name, (protected, _) in readable.items() if not protected} == {"positions"}
         assert not readable["positions"][1]
 
-    async def test_it_writes_the_ledger_and_nothing_else(self, owner: Connection) -> None:
-        writable = await owner.fetch("""
-            SELECT table_name, column_name, privilege_type
-            FROM information_schema.column_privileges
-            WHERE grantee = 'milepost_api' AND privilege_type NOT IN ('SELECT', 'INSERT')""")
-        assert [tuple(row) for row in writable] == [("requests", "published_at", "UPDATE")]
-        insertable = await owner.fetch("""
-            SELECT DISTINCT table_name FROM information_schema.table_privileges
-            WHERE grantee = 'milepost_api' AND privilege_type NOT IN ('SELECT')""")
-        assert [name for (name,) in insertable] == ["requests"]
+    async def test_it_writes_what_tenants_ask_for_and_nothing_else(self, owner: Connection) -> None:
+        rights = await owner.fetch("""
+            SELECT DISTINCT table_name, privilege_type FROM information_schema.table_privileges
+            WHERE grantee = 'milepost_api' AND privilege_type <> 'SELECT'""")
+        assert {tuple(row) for row in rights} == {
+            ("requests", "INSERT"),
+            ("webhook_deliveries", "INSERT"),
+            ("webhook_messages", "INSERT"),
+            *(("webhook_endpoints", right) for right in ("INSERT", "UPDATE", "DELETE")),
+            *(("webhook_secrets", right) for right in ("INSERT", "UPDATE", "DELETE")),
+        }
+        columns = await owner.fetch("""
+            SELECT table_name, column_name FROM information_schema.column_privileges
+            WHERE grantee = 'milepost_api' AND privilege_type = 'UPDATE'
+                AND table_name NOT IN ('webhook_endpoints', 'webhook_secrets')""")
+        assert {tuple(row) for row in columns} == {
+            ("requests", "published_at"),
+            *(
+                ("webhook_deliveries", column)
+                for column in ("status", "attempts", "due_at", "ended_at")
+            ),
+        }
 
     @pytest.mark.parametrize("table", sorted(TABLES - {"positions"}))
     async def test_it_sees_only_the_tenant_that_is_set(self, database: str, table: str) -> None:
@@ -214,6 +243,8 @@ class TestAccess:
                 linked = run.requested(links={"workflow_id": "w"})
                 await log.write(linked, run.started(resources=({"kind": "pod", "id": "p"},)))
                 await self._note_request(owner, log.tenant)
+                await owner.execute("SELECT set_config('test.tenant', $1, false)", log.tenant)
+                await owner.execute(_WEBHOOK)
             mine, theirs = (log.tenant for log in logs)
             await owner.execute("SET ROLE milepost_api")
             query = f"SELECT DISTINCT tenant FROM {table} WHERE tenant = ANY($1)"  # noqa: S608
@@ -244,7 +275,9 @@ class TestStatements:
     async def test_it_fits_the_schema(self, owner: Connection, name: str) -> None:
         await owner.prepare(statement(name))
 
-    @pytest.mark.parametrize("name", READ)
+    @pytest.mark.parametrize(
+        "name", [*READ, *(name for name in STATEMENTS if name.startswith("endpoints/"))]
+    )
     async def test_the_api_may_run_what_it_reads(self, api: Connection, name: str) -> None:
         await api.execute(f"EXPLAIN (GENERIC_PLAN) {statement(name)}")
 
