@@ -1,7 +1,7 @@
 """The SDK: publish events, subscribe to completions, query executions.
 
 `Publisher`, `Subscriber`, `Commands` and `MilepostClient` are asynchronous; `milepost.client.sync`
-has the same for code without an event loop.
+has the same for code without an event loop. `WebhookVerifier` checks what a webhook endpoint receives.
 """
 
 from milepost.client.commands import Commands
@@ -11,6 +11,7 @@ from milepost.client.errors import (
     BrokerRefused,
     BrokerUnavailable,
     InvalidEvent,
+    InvalidSignature,
     MilepostError,
     RecordTooLarge,
     TopicMissing,
@@ -26,6 +27,7 @@ from milepost.client.http import (
 )
 from milepost.client.publisher import Published, Publisher
 from milepost.client.subscriber import Subscriber
+from milepost.client.webhooks import WebhookVerifier
 from milepost.schemas.notifications import Command, Completion, Execution, Transition
 from milepost.schemas.values import (
     Category,
@@ -38,6 +40,7 @@ from milepost.schemas.values import (
     Resource,
     State,
 )
+from milepost.schemas.webhooks import WebhookDisabled, WebhookMessage, WebhookTest
 
 __all__ = [
     "ApiError",
@@ -54,6 +57,7 @@ __all__ = [
     "Expectations",
     "Failure",
     "InvalidEvent",
+    "InvalidSignature",
     "LinkedExecution",
     "Links",
     "LogEntry",
@@ -72,4 +76,8 @@ __all__ = [
     "TopicMissing",
     "Transition",
     "WaitTimeout",
+    "WebhookDisabled",
+    "WebhookMessage",
+    "WebhookTest",
+    "WebhookVerifier",
 ]

@@ -87,6 +87,17 @@ class ApiError(MilepostError):
         self.detail = detail
 
 
+class InvalidSignature(MilepostError):
+    """A request at a webhook endpoint is not one that Milepost made, or not now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this is not a message that Milepost signed for this endpoint within the last five minutes. "
+            "Answer 400 and do nothing. If every message is refused: is it the endpoint's own secret, "
+            "the body as it came, and the clock right?"
+        )
+
+
 class WaitTimeout(MilepostError, TimeoutError):
     """The execution was not over in time; `state` is the last one seen (None: never seen)."""
 

@@ -6,6 +6,8 @@ from typing import Final
 
 from standardwebhooks import Webhook
 
+from milepost.schemas.webhooks import signing_key
+
 _SENDER: Final = "Milepost-Webhooks/1"
 
 
@@ -25,7 +27,7 @@ def sign(secrets: Sequence[str], message_id: str, at: datetime, payload: bytes) 
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": " ".join(
-            Webhook(secret).sign(message_id, at, text) for secret in secrets
+            Webhook(signing_key(secret)).sign(message_id, at, text) for secret in secrets
         ),
         "content-type": "application/json",
         "user-agent": _SENDER,
