@@ -1,0 +1,133 @@
+"""What has changed since a vector of positions: the executions that the records beyond it belong to.
+
+A vector says of each partition which offset the fold expects next; of a partition that it does not
+name, 0. Everything below it has been seen. Records are visible as soon as positions are, so whoever
+reads the positions first and then what lies before them misses nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
+
+import asyncpg
+
+from milepost.projections.outgoing import unpack_headers
+from milepost.projections.queries.held import (
+    NO_HEARTBEATS,
+    Heartbeats,
+    Silence,
+    heartbeats_json,
+)
+from milepost.projections.queries.positions import PartitionLag
+from milepost.projections.queries.records import Connection
+from milepost.projections.statements import statement
+from milepost.schemas.notifications import COMPLETION_TYPE
+
+Vector: TypeAlias = Mapping[int, int]
+
+_COMPLETION: Final = COMPLETION_TYPE.partition("{")[0].encode()
+
+
+class Ahead(NamedTuple):
+    """What lies beyond a vector: how far the fold is, where to stop reading, and the fold's lag.
+
+    `stop` is `folded` where there is no more than was asked for.
+    """
+
+    folded: Vector
+    stop: Vector
+    lag: tuple[PartitionLag, ...]
+
+
+class Changed(NamedTuple):
+    """An execution as it is now, its body still JSON text, and the id of the completion among the
+    records that it was found by; None without one."""
+
+    execution_id: str
+    tenant: str
+    state: str
+    version: int
+    requested: bool
+    body: str
+    silence: Silence
+    completion_id: str | None
+
+
+async def ahead(connection: Connection, topic: str, since: Vector, records: int) -> Ahead:
+    """How far to go from `since` to read at most so many records of each partition."""
+    rows = await connection.fetch(
+        statement("positions_from"), topic, list(since), list(since.values()), records
+    )
+    return Ahead(
+        {row["partition"]: row["next_offset"] for row in rows},
+        {row["partition"]: row["stop"] for row in rows},
+        tuple(
+            PartitionLag(row["partition"], row["behind"], row["end_offset_at"], row["problem"])
+            for row in rows
+        ),
+    )
+
+
+async def between(
+    connection: Connection,
+    topic: str,
+    since: Vector,
+    stop: Vector,
+    *,
+    tenants: Collection[str],
+    execution_ids: Collection[str] = (),
+    heartbeats: Heartbeats = NO_HEARTBEATS,
+    now: datetime | None = None,
+) -> list[Changed]:
+    """The executions of these tenants, and these executions, that records between two vectors change.
+
+    Each once, in the order of their last records. `heartbeats` and `now` as for `queries.execution`.
+    """
+    partitions = [partition for partition in stop if stop[partition] > since.get(partition, 0)]
+    if not partitions or not (tenants or execution_ids):
+        return []
+    rows = await connection.fetch(
+        statement("changes_between"),
+        topic,
+        partitions,
+        [since.get(partition, 0) for partition in partitions],
+        [stop[partition] for partition in partitions],
+        list(tenants),
+        list(execution_ids),
+        heartbeats_json(heartbeats),
+        now,
+    )
+    return [_changed(row) for row in rows]
+
+
+async def in_flight(
+    connection: Connection,
+    tenant: str,
+    *,
+    states: Collection[str],
+    operation: str | None,
+    limit: int,
+    heartbeats: Heartbeats = NO_HEARTBEATS,
+    now: datetime | None = None,
+) -> list[Changed]:
+    """The newest of a tenant's executions that are not over, in these states.
+
+    With an operation, those of which it is not known yet count as well.
+    """
+    rows = await connection.fetch(
+        statement("in_flight_now"),
+        tenant, list(states), operation, limit, heartbeats_json(heartbeats), now,
+    )  # fmt: skip
+    return [_changed(row) for row in rows]
+
+
+def _changed(row: asyncpg.Record) -> Changed:
+    id_, tenant, state, version, requested, body, silent_since, overdue_since, headers = row
+    sent = [dict(unpack_headers(one)) for one in headers or ()]
+    ids = [
+        (one["ce_id"] or b"").decode()
+        for one in sent
+        if (one.get("ce_type") or b"").startswith(_COMPLETION)
+    ]
+    silence = Silence(silent_since, overdue_since)
+    return Changed(id_, tenant, state, version, requested, body, silence, ids[0] if ids else None)

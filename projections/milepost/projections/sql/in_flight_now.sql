@@ -1,0 +1,19 @@
+-- The newest of a tenant's executions that are not over.
+-- $1 tenant, $2 states, $3 operation or null, $4 rows, $5 heartbeats by provider, $6 now
+SELECT
+    held.execution_id::text AS execution_id, held.tenant, held.state, held.version,
+    held.operation IS NOT NULL AS requested, held.body, silence.silent_since, silence.overdue_since,
+    NULL AS headers
+FROM executions AS held
+CROSS JOIN LATERAL silence(
+    held.ended_at, held.first_recorded_at, held.recorded_at, held.provider, held.body,
+    $5::json, coalesce($6::timestamptz, now())
+) AS silence
+WHERE
+    held.tenant = $1
+    AND held.ended_at IS NULL
+    AND held.state = ANY($2::text[])
+    -- What is not known yet may be the one that is asked for.
+    AND ($3::text IS NULL OR coalesce(held.operation, $3) = $3)
+ORDER BY held.first_recorded_at DESC, held.execution_id DESC
+LIMIT $4
