@@ -10,10 +10,9 @@ from milepost.projections.execution import Emit, Execution
 from milepost.projections.view import render, to_json
 from milepost.schemas.binding import Event, Headers, Record, Rejection, moment
 from milepost.schemas.identifiers import outgoing_id
-from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARANTINE_TYPE
+from milepost.schemas.notifications import COMMAND_TYPE, COMPLETION_TYPE, QUARANTINE_TYPE, SOURCE
 from milepost.schemas.topics import MAX_EVENT_BYTES, Topics
 
-SOURCE: Final = b"/milepost"
 # What an event may bring megabytes of, the least missed first.
 _LARGE: Final = ("parameters", "details", "outputs")
 _REQUEST_FACTS: Final = ("operation", "provider", "idempotency_key", "parameters_digest")
@@ -151,7 +150,7 @@ def _headers(id_: str, type_: str, event: Event) -> list[tuple[str, bytes | None
     headers: list[tuple[str, bytes | None]] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id_.encode()),
-        ("ce_source", SOURCE),
+        ("ce_source", SOURCE.encode()),
         ("ce_type", type_.encode()),
         ("ce_time", to_json(moment(event.recorded))[1:-1]),
         ("ce_subject", event.execution_id.encode()),

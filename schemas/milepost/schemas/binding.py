@@ -24,6 +24,9 @@ Key = tuple[int, int, str, str]
 
 BINARY: Final = b"application/json"
 STRUCTURED: Final = b"application/cloudevents+json"
+SEQUENCE_PATTERN: Final = r"^[0-9]{1,19}$"
+TRACEPARENT_PATTERN: Final = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+MAX_ATTRIBUTE: Final = 512
 REQUIRED: Final = ("ce_id", "ce_source", "ce_type", "ce_time", "ce_subject", "ce_tenantid")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _END: Final = (LATEST - EARLIEST) // _MICROSECOND
@@ -31,13 +34,13 @@ _BY_TYPE: Final = {name.encode(): data for name, data in EVENTS.items()}
 _is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 _is_tenant: Final = re.compile(TENANT_PATTERN).fullmatch
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
-_is_attribute: Final = re.compile(f"[^{_CONTROL}]{{1,512}}").fullmatch
+_is_attribute: Final = re.compile(f"[^{_CONTROL}]{{1,{MAX_ATTRIBUTE}}}").fullmatch
 _hide_control: Final = re.compile(f"[{_CONTROL}]").sub
-_is_sequence: Final = re.compile(r"[0-9]{1,19}").fullmatch
+_is_sequence: Final = re.compile(SEQUENCE_PATTERN).fullmatch
 _is_time: Final = re.compile(
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 ).fullmatch
-_is_traceparent: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_is_traceparent: Final = re.compile(TRACEPARENT_PATTERN).fullmatch
 
 
 class Record(Protocol):
@@ -250,7 +253,9 @@ def _text(raw: bytes, name: str) -> str:
         message = f"the CloudEvents attribute {name!r} is not UTF-8"
         raise _Invalid("undecodable", name, message) from None
     if not _is_attribute(text):
-        message = f"{name!r} must be 1 to 512 characters, none of them a control character"
+        message = (
+            f"{name!r} must be 1 to {MAX_ATTRIBUTE} characters, none of them a control character"
+        )
         raise _Invalid("invalid", name, message)
     return text
 

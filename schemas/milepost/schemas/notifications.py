@@ -159,3 +159,5 @@ class Command(RequestFacts):
 COMPLETION_TYPE: Final = "milepost.completion.{state}.v1"
 COMMAND_TYPE: Final = "milepost.command.{command}.v1"
 QUARANTINE_TYPE: Final = "milepost.quarantine.v1"
+# What Milepost reports, it reports as this.
+SOURCE: Final = "/milepost"

@@ -1,7 +1,8 @@
 """Publish the contract as files: `python -m milepost.schemas.publish DIRECTORY`.
 
-JSON Schemas (draft 2020-12) of events and notifications, the topics, the catalogue of failures, example
-records, and the test vectors of the identifiers. The same code always gives the same bytes.
+JSON Schemas (draft 2020-12) of events and notifications, an AsyncAPI document that holds them all, the
+topics, the catalogue of failures, example records, and the test vectors of the identifiers. The same
+code always gives the same bytes.
 """
 
 import argparse
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import CoreSchema
 
+from milepost.schemas import asyncapi, yaml_text
 from milepost.schemas.events import EVENTS
 from milepost.schemas.examples import examples
 from milepost.schemas.failures import CATALOGUE
+from milepost.schemas.json_schemas import json_schema
 from milepost.schemas.notifications import (
     COMMAND_TYPE,
     COMPLETION_TYPE,
@@ -38,11 +39,6 @@ NOTIFICATIONS: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-class _WireSchema(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema: CoreSchema | Any) -> bool:
-        return False  # the name in other words
-
-
 def published() -> dict[str, bytes]:
     """Every file of the published contract: its path with forward slashes, and its bytes."""
     documents: dict[str, Any] = {
@@ -56,33 +52,9 @@ def published() -> dict[str, bytes]:
         documents[f"notifications/{name}.schema.json"] = json_schema(f"milepost.{name}", model)
     for example in examples():
         documents[f"examples/{example.type}/{example.name}.json"] = example.document()
-    return {path: _pretty(document) for path, document in sorted(documents.items())}
-
-
-def json_schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of what `model` accepts on the wire, where unknown members are ignored."""
-    schema = model.model_json_schema(schema_generator=_WireSchema)
-    _open(schema)
-    head = {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        "$id": f"urn:milepost:schema:{name}",
-        "title": name,
-    }
-    return head | {key: value for key, value in schema.items() if key not in head}
-
-
-def _open(schema: Any) -> None:
-    """Say of each object in `schema` what the decoder does with members that it does not name."""
-    if isinstance(schema, list):
-        for item in schema:
-            _open(item)
-    elif isinstance(schema, dict):
-        if "patternProperties" in schema:
-            schema["additionalProperties"] = False
-        elif isinstance(schema.get("properties"), dict):
-            schema.pop("additionalProperties", None)
-        for item in schema.values():
-            _open(item)
+    files = {path: _pretty(document) for path, document in documents.items()}
+    files["asyncapi.yaml"] = yaml_text.dump(asyncapi.document()).encode()
+    return dict(sorted(files.items()))
 
 
 def _topics() -> dict[str, Any]:
@@ -138,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m milepost.schemas.publish",
-        description="Regenerate the published contract: JSON Schemas, topics, failures, examples "
-        "and the test vectors of the identifiers.",
+        description="Regenerate the published contract: JSON Schemas, the AsyncAPI document, topics, "
+        "failures, examples and the test vectors of the identifiers.",
         epilog="example: python -m milepost.schemas.publish schemas/published",
     )
     parser.add_argument("directory", type=Path, help="where the published contract is")

@@ -6,6 +6,7 @@ from typing import Final
 from milepost.schemas.values import State
 
 DEFAULT_PREFIX: Final = "milepost.executions."
+DEFAULT_PARTITIONS: Final = 12
 MAX_EVENT_BYTES: Final = 1_048_576
 # What goes out repeats what came in, under more headers.
 MAX_OUTGOING_BYTES: Final = MAX_EVENT_BYTES + 131_072

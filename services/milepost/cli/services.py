@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from milepost.cli import logs, parent
+from milepost.schemas.topics import DEFAULT_PARTITIONS
 from milepost.settings import Settings
 
 
@@ -47,7 +48,7 @@ def api() -> None:
 
 def apply_topics(
     *,
-    partitions: PositiveInt = 12,
+    partitions: PositiveInt = DEFAULT_PARTITIONS,
     replication: PositiveInt = 1,
     output: Annotated[Literal["text", "json"], Parameter(name=["--output", "-o"])] = "text",
 ) -> None:

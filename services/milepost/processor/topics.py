@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from milepost.schemas.topics import Topic, Topics
-
-EMBEDDED_PARTITIONS: Final = 4
-PARTITIONS: Final = 12
 
 
 class Applied(NamedTuple):
