@@ -7,7 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
-from milepost.cli import events, executions, failures, maintenance, resources, services
+from milepost.cli import events, executions, failures, maintenance, resources, services, webhooks
 from milepost.cli.demo import demo
 from milepost.cli.run import run
 from milepost.cli.up import up
@@ -29,6 +29,7 @@ app.command(events.app)
 app.command(demo)
 app.command(services.processor)
 app.command(services.api)
+app.command(webhooks.app)
 
 topics: Final = App(
     name="topics",

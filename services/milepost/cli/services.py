@@ -46,6 +46,17 @@ def api() -> None:
         runner.run(serve(settings))
 
 
+def webhooks() -> None:
+    """Send completions to the endpoints of tenants, until SIGTERM or Ctrl-C."""
+    import uvloop
+
+    from milepost.webhooks import serve
+
+    settings = _service_settings()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, ready=_ready))
+
+
 def apply_topics(
     *,
     partitions: PositiveInt = DEFAULT_PARTITIONS,

@@ -1,0 +1,60 @@
+"""What is sent: completions as they stand on their topics, and notices of Milepost's own."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from pydantic import ConfigDict
+
+from milepost.projections.webhooks import Disabled, Message, Offer
+from milepost.schemas.notifications import COMPLETION_TYPE, OPEN, Completion
+from milepost.schemas.values import TERMINAL, ExecutionId, Name, Tenant
+from milepost.schemas.webhooks import (
+    DISABLED_TYPE,
+    WebhookDisabled,
+    completion_payload,
+    notice_payload,
+)
+
+_NOTICE: Final = "notice_"
+
+
+class _Stored(Completion):
+    """A completion whose facts fit into columns."""
+
+    model_config = ConfigDict(**OPEN, title="Completion", hide_input_in_errors=True)
+    id: Name
+    tenant: Tenant
+    execution_id: ExecutionId
+    operation: Name | None = None
+
+
+def offer(record: Any) -> Offer:
+    """What a record of a completion topic offers to endpoints. Raises ValueError for what is none."""
+    completion = _Stored.model_validate_json(record.value or b"")
+    if completion.state not in TERMINAL:
+        raise ValueError(f"the state is {completion.state}, which is not terminal")
+    recorded_at = datetime.fromtimestamp(record.timestamp / 1_000, UTC)
+    message = Message(
+        completion.tenant,
+        completion.id,
+        COMPLETION_TYPE.format(state=completion.state),
+        UUID(completion.execution_id),
+        completion_payload(completion.state, recorded_at, record.value),
+    )
+    operation = completion.operation if completion.requested else None
+    return Offer(message, completion.state, operation, recorded_at)
+
+
+def notice(tenant: str, disabled: Disabled) -> Message:
+    """What a tenant's other endpoints hear when one has been disabled."""
+    endpoint, message_id = disabled.endpoint, f"{_NOTICE}{uuid4()}"
+    told = WebhookDisabled(
+        id=message_id,
+        tenant=tenant,
+        endpoint_id=str(endpoint.endpoint_id),
+        url=endpoint.url,
+        reason=disabled.reason,
+        failing_since=endpoint.failing_since,
+    )
+    return Message(tenant, message_id, DISABLED_TYPE, None, notice_payload(disabled.at, told))
