@@ -28,14 +28,10 @@ Vector: TypeAlias = Mapping[int, int]
 _COMPLETION: Final = COMPLETION_TYPE.partition("{")[0].encode()
 
 
-class Ahead(NamedTuple):
-    """What lies beyond a vector: how far the fold is, where to stop reading, and the fold's lag.
+class Folded(NamedTuple):
+    """How far the fold is, and how far that is behind the log."""
 
-    `stop` is `folded` where there is no more than was asked for.
-    """
-
-    folded: Vector
-    stop: Vector
+    vector: Vector
     lag: tuple[PartitionLag, ...]
 
 
@@ -53,19 +49,27 @@ class Changed(NamedTuple):
     completion_id: str | None
 
 
-async def ahead(connection: Connection, topic: str, since: Vector, records: int) -> Ahead:
-    """How far to go from `since` to read at most so many records of each partition."""
+async def folded(connection: Connection, topic: str) -> Folded:
+    """How far the fold is now."""
+    rows = await connection.fetch(statement("positions_now"), topic)
+    return Folded(
+        {row[0]: row[1] for row in rows}, tuple(PartitionLag(row[0], *row[2:]) for row in rows)
+    )
+
+
+async def stop(
+    connection: Connection, topic: str, since: Vector, folded: Vector, records: int
+) -> Vector:
+    """The vector to stop at, `folded` or before, in order to go over about so many records at most."""
+    ahead = {place: end for place, end in folded.items() if end > since.get(place, 0)}
+    first = [since.get(partition, 0) for partition in ahead]
+    if sum(ahead.values()) - sum(first) <= records:
+        return folded
+    share = max(1, records // len(ahead))
     rows = await connection.fetch(
-        statement("positions_from"), topic, list(since), list(since.values()), records
+        statement("stops"), topic, list(ahead), first, list(ahead.values()), share
     )
-    return Ahead(
-        {row["partition"]: row["next_offset"] for row in rows},
-        {row["partition"]: row["stop"] for row in rows},
-        tuple(
-            PartitionLag(row["partition"], row["behind"], row["end_offset_at"], row["problem"])
-            for row in rows
-        ),
-    )
+    return {**folded, **{row["partition"]: row["stop"] for row in rows}}
 
 
 async def between(
