@@ -21,7 +21,9 @@ EXAMPLES = sorted((PUBLISHED / "examples").rglob("*.json"))
 
 
 def _tree(directory: Path) -> dict[str, bytes]:
-    names = ("asyncapi.yaml", "topics.json", "identifiers.json", "failures.json")
+    names = (
+        "asyncapi.yaml", "topics.json", "identifiers.json", "failures.json", "webhooks.json"
+    )  # fmt: skip
     paths = [directory / name for name in names]
     for folder in publish.FOLDERS:
         paths += (directory / folder).rglob("*.json")

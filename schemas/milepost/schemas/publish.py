@@ -1,8 +1,8 @@
 """Publish the contract as files: `python -m milepost.schemas.publish DIRECTORY`.
 
 JSON Schemas (draft 2020-12) of events and notifications, an AsyncAPI document that holds them all, the
-topics, the catalogue of failures, example records, and the test vectors of the identifiers. The same
-code always gives the same bytes.
+topics, the catalogue of failures, example records, and the test vectors of the identifiers and of signed
+webhooks. The same code always gives the same bytes.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from milepost.schemas.notifications import (
 from milepost.schemas.topics import DEFAULT_PREFIX, Topics
 from milepost.schemas.values import TERMINAL, State
 from milepost.schemas.vectors import vectors
+from milepost.schemas.webhook_vectors import webhook_vectors
+from milepost.schemas.webhooks import PAYLOADS
 
 # The folders that belong to this command: what it no longer generates is deleted from them.
 FOLDERS: Final = ("events", "notifications", "examples")
@@ -36,6 +38,7 @@ NOTIFICATIONS: Final[dict[str, type[BaseModel]]] = {
     "completion.v1": Completion,
     "command.v1": Command,
     "execution.v1": Execution,
+    **PAYLOADS,
 }
 
 
@@ -45,6 +48,7 @@ def published() -> dict[str, bytes]:
         "topics.json": _topics(),
         "failures.json": {"failures": [entry._asdict() for entry in CATALOGUE]},
         "identifiers.json": vectors(),
+        "webhooks.json": webhook_vectors(),
     }
     for name, data in EVENTS.items():
         documents[f"events/{name}.schema.json"] = json_schema(name, data)

@@ -35,7 +35,7 @@ class WebhookTest(BaseModel):
 
 
 class WebhookDisabled(BaseModel):
-    """The last message: the endpoint is sent nothing more until its owner enables it again.
+    """Another endpoint of the tenant is sent nothing more, until its owner enables it again.
 
     `reason`: "gone", it answered 410, or "failing", nothing arrived since `failing_since`. `id` is the
     header `webhook-id`.
