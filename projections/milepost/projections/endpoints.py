@@ -13,6 +13,7 @@ from uuid import UUID
 
 from milepost.projections.queries import Connection
 from milepost.projections.statements import statement
+from milepost.schemas.webhooks import TEST_TYPE
 
 Status = Literal["pending", "delivered", "failed", "cancelled"]
 # (when it was created, its id), of an endpoint or of a delivery
@@ -20,7 +21,6 @@ Key = tuple[datetime, UUID]
 
 # Why an endpoint is disabled: its tenant asked for it.
 ASKED: Final = "asked"
-TEST_TYPE: Final = "milepost.webhook.test.v1"
 
 
 class Endpoint(NamedTuple):
@@ -83,10 +83,10 @@ class Attempt(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which deliveries: created from `since` on and before `until`; None: whatever it is."""
+    """Which deliveries: created from `since` on and earlier than `before`; None: whatever it is."""
 
     since: datetime
-    until: datetime
+    before: datetime
     status: Status | None = None
     endpoint_id: UUID | None = None
     execution_id: UUID | None = None
@@ -209,7 +209,7 @@ async def deliveries(
     elif wanted.endpoint_id is not None:
         name, more = "endpoints/endpoint_deliveries", [wanted.endpoint_id]
     rows = await connection.fetch(
-        statement(name), tenant, *after, limit, wanted.status, wanted.since, wanted.until, *more
+        statement(name), tenant, *after, limit, wanted.status, wanted.since, wanted.before, *more
     )
     return [Delivery(*row) for row in rows]
 
@@ -231,11 +231,9 @@ async def attempts(connection: Connection, tenant: str, delivery_id: UUID) -> li
     return [Attempt(*row) for row in rows]
 
 
-async def redeliver(
-    connection: Connection, tenant: str, delivery_ids: Collection[UUID], now: datetime
-) -> None:
+async def redeliver(connection: Connection, tenant: str, delivery_ids: Collection[UUID]) -> None:
     """Send these again from the beginning of the schedule, whatever became of them."""
-    await connection.execute(statement("endpoints/redeliver"), tenant, list(delivery_ids), now)
+    await connection.execute(statement("endpoints/redeliver"), tenant, list(delivery_ids))
     await _tell(connection, tenant)
 
 
@@ -246,7 +244,7 @@ async def to_redeliver(
     statuses: Collection[Status],
     *,
     since: datetime,
-    until: datetime,
+    before: datetime,
     limit: int,
 ) -> list[UUID]:
     """The deliveries to an endpoint that ended in one of these ways, the oldest first."""
@@ -256,7 +254,7 @@ async def to_redeliver(
         endpoint_id,
         list(statuses),
         since,
-        until,
+        before,
         limit,
     )
     return [row[0] for row in rows]
@@ -269,14 +267,13 @@ async def send_test(
     delivery_id: UUID,
     message_id: str,
     payload: bytes,
-    now: datetime,
 ) -> None:
     """Send a test message to one endpoint, like any other message."""
     await connection.execute(
-        statement("endpoints/add_message"), tenant, message_id, TEST_TYPE, payload, now
+        statement("endpoints/add_message"), tenant, message_id, TEST_TYPE, payload
     )
     await connection.execute(
-        statement("endpoints/add_delivery"), tenant, delivery_id, endpoint_id, message_id, now
+        statement("endpoints/add_delivery"), tenant, delivery_id, endpoint_id, message_id
     )
     await _tell(connection, tenant)
 

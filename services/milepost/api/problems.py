@@ -5,6 +5,7 @@ The `type` of a problem is stable: clients may decide by it. Texts may change.
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -32,32 +33,54 @@ class Kind(NamedTuple):
 
 MALFORMED_BODY: Final = Kind("malformed-body", 400, "The body is not JSON")
 INVALID_PAGE_TOKEN: Final = Kind("invalid-page-token", 400, "The page token does not fit")
+UNAUTHORISED: Final = Kind("unauthorised", 401, "A valid token is needed")
+FORBIDDEN: Final = Kind("forbidden", 403, "The role is too small")
+INVALID_EVENT_ID: Final = Kind("invalid-event-id", 400, "The event id does not fit")
 NO_SUCH_ROUTE: Final = Kind("no-such-route", 404, "There is nothing at this path")
+UNKNOWN_TENANT: Final = Kind("unknown-tenant", 404, "No such tenant")
 UNKNOWN_EXECUTION: Final = Kind("unknown-execution", 404, "No such execution")
 UNKNOWN_RECORD: Final = Kind("unknown-record", 404, "No such record of this execution")
+UNKNOWN_KEY: Final = Kind("unknown-key", 404, "No such API key")
+UNKNOWN_WEBHOOK: Final = Kind("unknown-webhook", 404, "No such webhook endpoint")
+UNKNOWN_DELIVERY: Final = Kind("unknown-delivery", 404, "No such webhook delivery")
 METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", 405, "The path has no such method")
 ALREADY_TERMINAL: Final = Kind("already-terminal", 409, "The execution is over")
+TOO_MANY_WEBHOOKS: Final = Kind("too-many-webhooks", 409, "The tenant has enough endpoints")
+TOO_MANY_SECRETS: Final = Kind("too-many-secrets", 409, "Enough of the old secrets are valid")
+WEBHOOK_DISABLED: Final = Kind("webhook-disabled", 409, "The webhook endpoint is disabled")
 BODY_TOO_LARGE: Final = Kind("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE: Final = Kind("unsupported-media-type", 415, "The body must be JSON")
 INVALID_REQUEST: Final = Kind("invalid-request", 422, "The request is not valid")
+INVALID_WEBHOOK_URL: Final = Kind("invalid-webhook-url", 422, "Webhooks cannot go to this URL")
 KEY_REUSED: Final = Kind("key-reused", 422, "The idempotency key belongs to another request")
+TOO_MANY_REQUESTS: Final = Kind("too-many-requests", 429, "Too many requests")
 INTERNAL: Final = Kind("internal", 500, "Milepost failed")
 DATABASE_UNAVAILABLE: Final = Kind("database-unavailable", 503, "The database is away")
 BROKER_UNAVAILABLE: Final = Kind("broker-unavailable", 503, "The broker is away")
+ISSUER_UNAVAILABLE: Final = Kind("issuer-unavailable", 503, "The issuer of tokens is away")
+WEBHOOKS_NOT_CONFIGURED: Final = Kind("webhooks-not-configured", 503, "There are no webhooks here")
 SHUTTING_DOWN: Final = Kind("shutting-down", 503, "The API is shutting down")
 
 _BY_STATUS: Final = {404: NO_SUCH_ROUTE, 405: METHOD_NOT_ALLOWED}
 
 
 class Problem(HTTPException):
-    """Raised anywhere under a route, it becomes the answer."""
+    """Raised anywhere under a route, it becomes the answer. `retry`: in so many seconds it may pass."""
 
     def __init__(
-        self, kind: Kind, detail: str, *, errors: Sequence[Mapping[str, str]] | None = None
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: float | None = None,
     ) -> None:
-        # "Away" passes: say when to come again.
-        headers = {"Retry-After": str(RETRY_SECONDS)} if kind.status == 503 else None
-        super().__init__(kind.status, detail, headers)
+        if retry is None and kind.status == 503:
+            # "Away" passes: say when to come again.
+            retry = RETRY_SECONDS
+        after = {} if retry is None else {"Retry-After": str(ceil(retry))}
+        super().__init__(kind.status, detail, {**(headers or {}), **after})
         self.kind = kind
         self.errors = errors
 
@@ -96,6 +119,11 @@ def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     return found
 
 
+def response(problem: Problem) -> Response:
+    """The answer that a problem becomes."""
+    return _answer(problem.kind, problem.detail, problem.errors, problem.headers)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -106,7 +134,7 @@ def install(app: FastAPI) -> None:
 async def _on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, Problem):
-        return _answer(error.kind, error.detail, error.errors, error.headers)
+        return response(error)
     fallback = Kind("http", error.status_code, HTTPStatus(error.status_code).phrase)
     return _answer(_BY_STATUS.get(error.status_code, fallback), error.detail, None, error.headers)
 

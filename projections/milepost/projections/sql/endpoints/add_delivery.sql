@@ -1,5 +1,5 @@
--- $1 tenant, $2 delivery id, $3 endpoint id, $4 message id, $5 now
+-- $1 tenant, $2 delivery id, $3 endpoint id, $4 message id
 INSERT INTO webhook_deliveries (
     tenant, delivery_id, endpoint_id, message_id, created_at, status, due_at
 )
-VALUES ($1, $2, $3, $4, $5, 'pending', $5)
+VALUES ($1, $2, $3, $4, now(), 'pending', now())

@@ -1,6 +1,6 @@
 -- A tenant's deliveries, one page, the newest first, each with its last attempt.
 -- $1 tenant, $2 and $3 key of the last one seen: when it was created, delivery id; $4 rows, $5 status,
--- $6 since, $7 until
+-- $6 since, $7 before
 SELECT
     delivery.delivery_id, delivery.endpoint_id, delivery.message_id, message.type,
     message.execution_id, delivery.status, delivery.attempts, delivery.created_at, delivery.due_at,

@@ -1,4 +1,4 @@
--- $1 tenant, $2 delivery ids, $3 now
+-- $1 tenant, $2 delivery ids
 UPDATE webhook_deliveries
-SET status = 'pending', attempts = 0, due_at = $3, ended_at = NULL
+SET status = 'pending', attempts = 0, due_at = now(), ended_at = NULL
 WHERE tenant = $1 AND delivery_id = any($2::uuid [])

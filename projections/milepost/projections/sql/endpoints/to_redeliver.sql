@@ -1,5 +1,5 @@
 -- Deliveries to one endpoint that ended in one of these ways, created in a time, the oldest first.
--- $1 tenant, $2 endpoint id, $3 statuses, $4 since, $5 until, $6 rows
+-- $1 tenant, $2 endpoint id, $3 statuses, $4 since, $5 before, $6 rows
 SELECT delivery_id
 FROM webhook_deliveries
 WHERE
