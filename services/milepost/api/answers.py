@@ -17,6 +17,16 @@ def answer(
     return Response(to_json(document), status, headers, "application/json")
 
 
+def fresh(view: Mapping[str, Any], lag: Sequence[PartitionLag], now: datetime) -> dict[str, Any]:
+    """An execution's view with the freshness of the partitions that its transitions came through."""
+    partitions = {
+        transition["partition"]
+        for transition in view["transitions"]
+        if transition["partition"] is not None
+    }
+    return {**view, "freshness": freshness(lag, now, partitions)}
+
+
 def freshness(
     lag: Sequence[PartitionLag], now: datetime, partitions: Collection[int] = ()
 ) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from milepost.api import context, problems
 from milepost.api.problems import ProblemDocument
-from milepost.api.routes import executions, health, history, links, resources, tenants
+from milepost.api.routes import executions, health, history, links, resources, streams, tenants
 from milepost.settings import Settings
 
 _DESCRIPTION: Final = (
@@ -41,7 +41,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for routes in (executions, history, links, tenants, resources):
+    for routes in (executions, history, links, streams, tenants, resources):
         app.include_router(routes.router, prefix="/v1")
     app.include_router(health.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it

@@ -12,6 +12,7 @@ from milepost.api.broker import Broker
 from milepost.api.database import Database
 from milepost.api.ledger import Ledger
 from milepost.api.listener import Listener
+from milepost.api.streams import Streams
 from milepost.api.watch import Watch
 from milepost.settings import Settings
 
@@ -30,6 +31,7 @@ class Context:
     broker: Broker
     ledger: Ledger
     watch: Watch
+    streams: Streams
     now: Callable[[], datetime]
 
     @property
@@ -56,12 +58,14 @@ async def running(
     broker = Broker(settings)
     ledger = Ledger(database, broker, settings.topics.events)
     watch = Watch(database)
-    listener = Listener(database, [watch.wake])
+    streams = Streams(database, settings.topics.events, settings.heartbeats, now)
+    listener = Listener(database, [watch.wake, streams.wake])
+    parts = (broker, ledger, listener, watch, streams)
     await database.open()
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part.run()) for part in (broker, ledger, listener, watch)]
-            yield Context(settings, database, broker, ledger, watch, now)
+            tasks = [group.create_task(part.run()) for part in parts]
+            yield Context(settings, database, broker, ledger, watch, streams, now)
             for task in tasks:
                 task.cancel()
     finally:

@@ -68,6 +68,13 @@ class ExecutionAnswer(Execution):
     freshness: Freshness
 
 
+class StreamedExecution(ExecutionAnswer):
+    """One execution in a stream. `completion_id`: the id of its completion, where it has just ended;
+    null in any other event."""
+
+    completion_id: str | None
+
+
 class RecordedTransition(Transition):
     """A transition, and the path of the raw record that brought it, null before there is one."""
 

@@ -78,6 +78,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.context.watch.close()
+        self._app.state.context.streams.close()
         await super().shutdown(sockets)
 
 

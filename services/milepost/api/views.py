@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from milepost.api.answers import freshness
+from milepost.api.answers import fresh
 from milepost.api.context import Context
 from milepost.api.database import EVERY_TENANT
 from milepost.api.problems import UNKNOWN_EXECUTION, Problem
@@ -103,14 +103,7 @@ def unknown(execution_id: str) -> Problem:
 
 def document(context: Context, found: Found) -> dict[str, Any]:
     """The view with its freshness: `documents.ExecutionAnswer`."""
-    view = found.view()
-    partitions = {
-        transition["partition"]
-        for transition in view["transitions"]
-        if transition["partition"] is not None
-    }
-    view["freshness"] = freshness(found.lag, context.now(), partitions)
-    return view
+    return fresh(found.view(), found.lag, context.now())
 
 
 def pending(request: Request) -> dict[str, Any]:

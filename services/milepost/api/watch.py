@@ -60,7 +60,7 @@ class Watch:
     @contextmanager
     def _waiting(self, execution_id: str, waiter: _Waiter) -> Iterator[_Waiter]:
         if self._closed:
-            raise _shutting_down()
+            raise shutting_down()
         waiters = self._waiters.setdefault(execution_id, set())
         waiters.add(waiter)
         try:
@@ -75,7 +75,7 @@ class Watch:
         self._closed = True
         for waiter in [one for waiters in self._waiters.values() for one in waiters]:
             if not waiter.news.done():
-                waiter.news.set_exception(_shutting_down())
+                waiter.news.set_exception(shutting_down())
 
     def wake(self) -> None:
         """The fold has moved: look for news."""
@@ -109,5 +109,6 @@ class Watch:
                     waiter.hear(standing)
 
 
-def _shutting_down() -> Problem:
+def shutting_down() -> Problem:
+    """What to raise when somebody would have to wait longer than the server is there."""
     return Problem(SHUTTING_DOWN, "The API is shutting down; ask again in a moment.")

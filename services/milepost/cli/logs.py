@@ -11,7 +11,7 @@ from structlog.typing import EventDict, Processor
 from milepost.settings import Settings
 
 _LIBRARIES: Final = (
-    *("aiokafka", "asyncio", "faust", "httpcore2", "httpx2", "mode", "uvicorn"),
+    *("aiokafka", "asyncio", "faust", "httpcore2", "httpx2", "mode", "sse_starlette", "uvicorn"),
     "milepost.projections.migrate",  # where pogo logs every step as a warning
 )
 _PASSWORD: Final = re.compile(r"(\w://[^:/?#\s@]*:)[^/\s]+@")

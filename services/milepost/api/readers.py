@@ -1,0 +1,120 @@
+"""The buffer of one open stream: of each execution the newest view, until the reader takes it."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from milepost.api.positions import within
+from milepost.projections.queries.changes import Vector
+
+# Executions whose news a reader has not taken yet.
+BUFFERED: Final = 4_000
+
+
+class News(NamedTuple):
+    """One execution as it is now, its document as JSON text, and the id of its completion where it has
+    just ended."""
+
+    execution_id: str
+    tenant: str
+    state: str
+    operation: str | None
+    document: str
+    completion_id: str | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a stream is about: one execution, or all of a tenant's in these states, of this operation.
+
+    An execution whose operation is not known yet may be the one that is asked for.
+    """
+
+    tenant: str
+    execution_id: str | None = None
+    states: frozenset[str] = frozenset()
+    operation: str | None = None
+
+    def covers(self, news: News) -> bool:
+        """Whether this is told to who follows the subject."""
+        return (
+            news.tenant == self.tenant
+            and self.execution_id in (None, news.execution_id)
+            and (not self.states or news.state in self.states)
+            and (None in (self.operation, news.operation) or news.operation == self.operation)
+        )
+
+
+class Ended(Exception):
+    """The stream is over before its subject is; the text says why."""
+
+
+class Dropped(Ended):
+    """As Ended, by the reader's own fault."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"more than {BUFFERED} executions have changed since the last was taken")
+        self.tenant = tenant
+
+
+class Reader:
+    """The buffer of one open stream."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._seen: Vector = {}
+        self._pending: dict[str, tuple[News, Vector]] = {}
+        self._filled = asyncio.Event()
+        self._ended: Ended | None = None
+
+    def start(self, seen: Vector) -> None:
+        """What is true up to `seen` has been read; only what lies beyond is news."""
+        self._seen = seen
+        self._pending = {
+            name: held for name, held in self._pending.items() if not within(held[1], seen)
+        }
+
+    def hear(self, news: Iterable[News], until: Vector) -> None:
+        """Keep what concerns the subject; end the stream where that is too much."""
+        if within(until, self._seen):
+            return
+        for one in news:
+            if self.subject.covers(one):
+                # Behind everything else: an id must not overtake what is still to be given out.
+                held = self._pending.pop(one.execution_id, None)
+                if held and held[0].completion_id:
+                    one = one._replace(completion_id=held[0].completion_id)
+                self._pending[one.execution_id] = (one, until)
+        if len(self._pending) > BUFFERED:
+            self._pending.clear()
+            self.end(Dropped(self.subject.tenant))
+        elif self._pending:
+            self._filled.set()
+
+    def end(self, why: Ended) -> None:
+        """Make `take` raise this, once what is left has been taken."""
+        self._ended = self._ended or why
+        self._filled.set()
+
+    async def take(self) -> tuple[News, Vector | None]:
+        """The next news, and the vector up to which everything has now been taken, None while in between.
+
+        Raises Ended.
+        """
+        await self._filled.wait()
+        if not self._pending:
+            assert self._ended is not None, "filled without news"
+            raise self._ended
+        name = next(iter(self._pending))
+        news, until = self._pending.pop(name)
+        following = next(iter(self._pending.values()), None)
+        if following is None and self._ended is None:
+            self._filled.clear()
+        is_last = following is None or following[1] is not until
+        return news, until if is_last else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything has been taken."""
+        return not self._filled.is_set()
