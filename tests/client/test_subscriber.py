@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from log import command, completion, emit
 from milepost.client import Commands, State, Subscriber, TopicMissing, broker, sync
-from milepost.client.reader import Start
+from milepost.client.start import Start
 from milepost.schemas.notifications import Completion
 from milepost.settings import Settings
 from stack import first
@@ -170,7 +170,7 @@ async def test_what_was_aborted_is_not_seen_and_repeats_and_foreign_records_are_
         await emit(broker_settings, topic, [Foreign(execution_id=one.execution_id)])
         await _emit(broker_settings, one, one, last)
         assert await _receive(completions, 2) == [one, last]
-    assert "skipped a record" in caplog.text
+    assert "put aside a record" in caplog.text
 
 
 async def test_members_of_a_group_share_the_work(broker_settings: Settings, group: str) -> None:

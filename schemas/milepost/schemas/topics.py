@@ -1,5 +1,6 @@
 """The topics, declared once: names, sizes and times. `milepost topics apply` makes the broker agree."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,7 @@ MAX_EVENT_BYTES: Final = 1_048_576
 # What goes out repeats what came in, under more headers.
 MAX_OUTGOING_BYTES: Final = MAX_EVENT_BYTES + 131_072
 _DAY_MS: Final = 86_400_000
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,19 @@ class Topics:
     def completions(self, state: str) -> str:
         """The topic with one notification per execution that reached this terminal state."""
         return f"{self.prefix}{state}.v1"
+
+    def dead_letters(self, group: str) -> Topic:
+        """What a consumer group has put aside; its first member makes the topic.
+
+        Raises ValueError for a group whose name has no place in a topic's.
+        """
+        name = f"{self.prefix}{group}.dead-letter.v1"
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"group {group!r}: use letters, digits, dots, underscores and hyphens, so that "
+                f"{name} can be a topic (249 characters at most)"
+            )
+        return Topic(name, 30 * _DAY_MS, MAX_OUTGOING_BYTES)
 
     def declared(self) -> tuple[Topic, ...]:
         """Every topic as it must be on the broker."""

@@ -1,7 +1,7 @@
 """The SDK: publish events, subscribe to completions, query executions.
 
-`Publisher`, `Subscriber`, `Commands` and `MilepostClient` are asynchronous; `milepost.client.sync`
-has the same for code without an event loop. `WebhookVerifier` checks what a webhook endpoint receives.
+`Publisher`, `Subscriber`, `Commands`, `MilepostClient` and `wait_for` are asynchronous;
+`milepost.client.sync` has the same for code without an event loop. `WebhookVerifier` checks what a webhook endpoint receives.
 """
 
 from milepost.client.commands import Commands
@@ -27,6 +27,7 @@ from milepost.client.http import (
 )
 from milepost.client.publisher import Published, Publisher
 from milepost.client.subscriber import Subscriber
+from milepost.client.waiting import wait_for
 from milepost.client.webhooks import WebhookVerifier
 from milepost.schemas.notifications import Command, Completion, Execution, Transition
 from milepost.schemas.values import (
@@ -80,4 +81,5 @@ __all__ = [
     "WebhookMessage",
     "WebhookTest",
     "WebhookVerifier",
+    "wait_for",
 ]

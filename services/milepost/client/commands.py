@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from milepost.client.reader import Reader, Start
+from milepost.client.reader import Reader
+from milepost.client.start import Start
 from milepost.schemas.notifications import Command
 from milepost.settings import Settings
 
@@ -20,6 +21,9 @@ class Commands(Reader[Command]):
             passes.
         start: where to begin (a group: where it has committed nothing).
         timeout: seconds that connecting and committing may take.
+        attempts: how often a body may fail before a group puts its command aside.
+        grace: seconds that bodies in progress get to end when a group is rebalanced or `process` is
+            stopped. The whole group waits for them.
     """
 
     def __init__(
@@ -30,10 +34,19 @@ class Commands(Reader[Command]):
         providers: Collection[str] | None = None,
         start: Start = "latest",
         timeout: float = 30,
+        attempts: int = 5,
+        grace: float = 10,
     ) -> None:
         settings = settings or Settings()
-        topics = [settings.topics.commands]
-        super().__init__(settings, topics=topics, group=group, start=start, timeout=timeout)
+        super().__init__(
+            settings,
+            topics=[settings.topics.commands],
+            group=group,
+            start=start,
+            timeout=timeout,
+            attempts=attempts,
+            grace=grace,
+        )
         self._providers = providers
 
     def _parse(self, value: bytes) -> Command:

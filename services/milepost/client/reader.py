@@ -1,40 +1,33 @@
 """Reading what Milepost sends out: at least once, from a place that survives restarts."""
 
-import logging
+import asyncio
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
+from math import inf
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Generic, Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from pydantic import ValidationError
+from aiokafka import AIOKafkaConsumer
 
 from milepost.client import broker
-from milepost.client.errors import BrokerRefused, MilepostError
-from milepost.schemas.notifications import Command, Completion
+from milepost.client.dead_letters import DeadLetters, retry_group
+from milepost.client.errors import MilepostError
+from milepost.client.feed import Delivery, Feed, Item, Rebalances
+from milepost.client.processing import Processing, on_sigterm
+from milepost.client.start import Start, begin
 from milepost.settings import Settings
 
-Start = Literal["latest", "earliest"] | datetime
-Item = TypeVar("Item", Completion, Command)
 
-_REMEMBERED: Final = 10_000
-_POLL_MS: Final = 1_000
-_MANY: Final = 500
-_logger: Final = logging.getLogger(__name__)
+class Unfinished(Exception):
+    """The error of an item whose loop was left, and begun again, before its body was over."""
 
-
-class _Delivered(NamedTuple):
-    partition: TopicPartition
-    offset: int
-    item: Any
+    def __init__(self) -> None:
+        super().__init__("its loop was left before its body was over")
 
 
 class Reader(ABC, Generic[Item]):
-    """An async iterator over the records of some topics, committed under read_committed.
+    """The records of some topics, committed under read_committed: `async for`, or `process`.
 
     With a `group`, an item's offset is committed when its body is over: when the next item is asked
     for, or when the `async with` block ends without an exception. A loop that is left early, by an
@@ -43,7 +36,20 @@ class Reader(ABC, Generic[Item]):
     begins that has committed nothing yet; that place is committed at once, so that nothing is
     missed between a first start and a restart.
 
-    Without a group it reads all partitions from `start`, fixed when the block is entered.
+    A group puts aside what it cannot do: an item whose body has failed `attempts` times (an exception
+    left the block, or a new loop began with it), restarts and rebalances included, and a record that
+    cannot be read. It goes to the group's dead-letter topic, `Topics.dead_letters`, with its bytes,
+    key and headers, and headers that say why, how often and whence; then the group goes on. The topic
+    is made on entering where it is missing. A crash between the two leaves it there twice. Counted
+    are exceptions; a process that is killed, or a cancellation, is not.
+
+    Members are alive while their event loops run: a body may take as long as it needs, as long as it
+    does not block the loop for longer than `session_timeout_seconds`. When the group is rebalanced a
+    body in progress gets `grace` seconds; what it does later is not committed, and its item comes
+    again, here or elsewhere.
+
+    Without a group it reads all partitions from `start`, fixed when the block is entered, and nothing
+    is committed, counted or put aside; records that cannot be read are skipped with a warning.
 
     Repeats (same id) of the last 10,000 finished items are dropped. Raises BrokerUnavailable,
     BrokerRefused or TopicMissing on entering; a broker that goes away later is waited for.
@@ -57,19 +63,44 @@ class Reader(ABC, Generic[Item]):
         group: str | None,
         start: Start,
         timeout: float,
+        attempts: int,
+        grace: float,
+        dead_letters: bool = False,
     ) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be 1 or more, not {attempts}")
         self._settings = settings or Settings()
         self._servers = self._settings.kafka_bootstrap_servers
-        self._topics = sorted(topics)
-        self._group = group
+        self._sources = sorted(topics)
+        self._topics = self._sources
         self._start = start
         self._timeout = timeout
-        self._consumer: AIOKafkaConsumer | None = None
-        self._fetched: deque[Any] = deque()
-        self._current: _Delivered | None = None
-        self._again = False
-        self._done: dict[TopicPartition, int] = {}
-        self._finished: OrderedDict[str, None] = OrderedDict()
+        self._grace = grace
+        self._again = dead_letters
+        self._aside: DeadLetters | None = None
+        if group is not None:
+            topic = self._settings.topics.dead_letters(group)
+            self._aside = DeadLetters(self._settings, topic, timeout)
+            if dead_letters:
+                group, self._topics, self._start = retry_group(group), [topic.name], "earliest"
+        elif dead_letters:
+            raise ValueError("dead letters are a group's: say which group")
+        self._group = group
+        self._feed = Feed(
+            self._servers,
+            group=group,
+            dead_letters=self._aside,
+            attempts=attempts,
+            parse=self._parse,
+            wanted=self._wanted,
+            timeout=timeout,
+        )
+        self._processing: Processing[Item] | None = None
+        self._current: Delivery[Item] | None = None
+        # Whether the body of the current item has begun, whether its loop was left, and its end.
+        self._handed = False
+        self._left = False
+        self._over = asyncio.Event()
 
     @abstractmethod
     def _parse(self, value: bytes) -> Item:
@@ -83,18 +114,23 @@ class Reader(ABC, Generic[Item]):
         consumer = self._make_consumer()
         await broker.start(consumer, self._servers, self._timeout)
         try:
-            await broker.require_topics(consumer._client, self._topics, self._servers)
+            await broker.require_topics(consumer._client, self._sources, self._servers)
             async with broker.understood(self._servers, self._timeout):
-                await self._begin(consumer)
-                if self._group is not None:
+                if self._aside is not None:
+                    await self._aside.prepare(consumer._client, like=self._sources[0])
+                grouped = self._group is not None
+                partitions = await begin(consumer, self._topics, self._start, group=grouped)
+                if self._again:
+                    self._feed.ends = await consumer.end_offsets(partitions)
+                if grouped:
                     await broker.stop(consumer)
                     consumer = self._make_consumer()
-                    consumer.subscribe(self._topics, listener=_Forget(self))
+                    consumer.subscribe(self._topics, listener=Rebalances(self._let_go))
                     await broker.start(consumer, self._servers, self._timeout)
         except BaseException:
             await broker.stop(consumer)
             raise
-        self._consumer = consumer
+        self._feed.open(consumer)
         return self
 
     async def __aexit__(
@@ -103,120 +139,111 @@ class Reader(ABC, Generic[Item]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        consumer = self._open()
         try:
             if kind is None:
                 self._finish()
-                await self._commit(consumer)
-            elif issubclass(kind, Exception):
+                await self._feed.commit()
+            elif isinstance(error, Exception):
                 with suppress(MilepostError):  # the block's own error counts
-                    await self._commit(consumer)
+                    await self._fail(error)
         finally:
-            self._consumer = None
-            await broker.stop(consumer)
+            self._current = None
+            await self._feed.close()
 
     def __aiter__(self) -> Self:
-        self._again = self._current is not None
+        self._left = self._handed
         return self
 
     async def __anext__(self) -> Item:
-        consumer = self._open()
-        if self._again and self._current is not None:
-            self._again = False
-            again: Item = self._current.item
-            return again
-        self._finish()
+        if self._left:
+            await self._fail(Unfinished())
+        else:
+            self._finish()
         while True:
-            while self._fetched:
-                item = self._take(self._fetched.popleft())
-                if item is not None:
-                    await self._commit(consumer)
-                    return item
-            await self._commit(consumer)
-            try:
-                batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MANY)
-            except KafkaError as error:
-                raise BrokerRefused(self._servers, str(error)) from None
-            for records in batches.values():
-                self._fetched.extend(records)
+            delivery = self._current
+            if delivery is None:
+                self._current = await self._feed.take()
+                if self._current is None and await self._feed.exhausted():
+                    raise StopAsyncIteration
+                await self._feed.commit()
+            elif self._feed.lost(delivery.progress):
+                self._current = None  # it comes again, here or elsewhere
+            elif self._feed.repeated(delivery):
+                self._feed.finish(delivery)
+                self._current = None
+            else:
+                self._handed = True
+                self._over.clear()
+                return delivery.item
 
-    def _take(self, record: Any) -> Item | None:
-        partition = TopicPartition(record.topic, record.partition)
+    async def process(
+        self, handle: Callable[[Item], Awaitable[object]], *, concurrency: int = 16
+    ) -> None:
+        """Call `await handle(item)` with every item, up to `concurrency` at a time, until stopped.
+
+        Items of one execution are handled one after the other, in their order. One that raises is
+        tried again after 0.5 s, 1 s, 2 s and so on, up to 30 s and each up to half less, until it
+        has failed `attempts` times; then it is put aside. Of each partition only what lies before
+        the first item not over is committed.
+
+        `stop`, SIGTERM (in the main thread, where the program has no handler of its own) and a
+        cancellation end it: bodies in progress get `grace` seconds and are cancelled then, what is
+        over is committed, and after a cancellation CancelledError is raised. With `dead_letters` it
+        returns at the end of those.
+
+        Raises BrokerUnavailable or BrokerRefused where a commit or a dead letter does not succeed,
+        MilepostError without a group.
+        """
+        if self._group is None:
+            raise MilepostError("process needs a group: give the reader one")
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
+        processing = Processing(self._feed, handle, concurrency, self._grace)
+        self._processing = processing
+        loop = asyncio.get_running_loop()
         try:
-            item = self._parse(record.value)
-        except ValidationError as error:
-            # Foreign records must not stop the reader for good.
-            _logger.warning(
-                "skipped a record of %s, partition %d, offset %d: %s",
-                record.topic, record.partition, record.offset, error,
-            )  # fmt: skip
-            item = None
-        if item is None or item.id in self._finished or not self._wanted(item):
-            self._done[partition] = record.offset + 1
-            return None
-        self._current = _Delivered(partition, record.offset, item)
-        return item
+            with on_sigterm(lambda: loop.call_soon_threadsafe(processing.stop)):
+                await processing.run()
+        finally:
+            self._processing = None
+
+    def stop(self) -> None:
+        """End `process` in good order; it returns then. Call it on the event loop."""
+        if self._processing is not None:
+            self._processing.stop()
 
     def _finish(self) -> None:
         """The body of the current item is over."""
-        if self._current is None:
-            return
-        partition, offset, item = self._current
-        self._done[partition] = offset + 1
-        self._finished[item.id] = None
-        if len(self._finished) > _REMEMBERED:
-            self._finished.popitem(last=False)
+        if self._current is not None and self._handed:
+            self._feed.finish(self._current)
+            self._settle()
+
+    async def _fail(self, error: Exception) -> None:
+        """The body of the current item ended with `error`, as far as it was begun."""
+        delivery, begun = self._current, self._handed
+        self._handed = self._left = False
+        if delivery is not None and begun:
+            lost = self._feed.lost(delivery.progress)
+            if lost or await self._feed.fail(delivery, error) is None:
+                self._settle()
+        await self._feed.commit()
+
+    def _settle(self) -> None:
         self._current = None
+        self._handed = False
+        self._over.set()
 
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        done, self._done = self._done, {}
-        if not done or self._group is None:
+    async def _let_go(self) -> None:
+        """The group is about to be rebalanced."""
+        if self._processing is not None:
+            await self._processing.let_go()
             return
-        try:
-            async with broker.understood(self._servers, self._timeout):
-                try:
-                    await consumer.commit(done)
-                except (CommitFailedError, IllegalStateError):
-                    # Another member has the partition now, and will get these items again.
-                    _logger.warning("group %s was rebalanced before a commit", self._group)
-        except BaseException:
-            self._done = done | self._done
-            raise
-
-    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
-        """Go to where reading starts; for a group, commit that where it has nothing committed."""
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in await consumer._client._wait_on_metadata(topic)
-        ]
-        consumer.assign(partitions)
-        if self._group is not None:
-            partitions = [one for one in partitions if await consumer.committed(one) is None]
-        offsets = await self._offsets(consumer, partitions)
-        if self._group is None:
-            for partition, offset in offsets.items():
-                consumer.seek(partition, offset)
-        elif offsets:
-            # It fails where the group has members: they have been here before.
-            with suppress(CommitFailedError):
-                await consumer.commit(offsets)
-
-    async def _offsets(
-        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        if not partitions:
-            return {}
-        if self._start == "earliest":
-            earliest: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-            return earliest
-        latest: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        if self._start == "latest":
-            return latest
-        assert isinstance(self._start, datetime)
-        since = int(self._start.timestamp() * 1_000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-        return {one: found[one].offset if found[one] else latest[one] for one in partitions}
+        progress = self._feed.revoke()
+        if self._handed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._grace):
+                    await self._over.wait()
+        await self._feed.commit(progress)
 
     def _make_consumer(self) -> AIOKafkaConsumer:
         session_ms = int(self._settings.session_timeout_seconds * 1_000)
@@ -229,25 +256,8 @@ class Reader(ABC, Generic[Item]):
             auto_offset_reset="earliest",
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 3,
+            # The others wait so long for a body in progress here.
+            rebalance_timeout_ms=session_ms + int(self._grace * 1_000),
+            # A long body says nothing about the member: its heartbeats do.
+            max_poll_interval_ms=inf,
         )
-
-    def _open(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            raise MilepostError("the reader is not open: use it in an `async with` block")
-        return self._consumer
-
-    def _forget(self) -> None:
-        """Drop what was fetched: after a rebalance it comes again, here or elsewhere."""
-        self._fetched.clear()
-        self._done.clear()
-
-
-class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    def __init__(self, reader: Reader[Any]) -> None:
-        self._reader = reader
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._reader._forget()
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        pass

@@ -2,45 +2,66 @@
 
 from collections.abc import Collection
 
-from milepost.client.reader import Reader, Start
+from milepost.client.reader import Reader
+from milepost.client.start import Start
 from milepost.schemas.notifications import Completion
 from milepost.schemas.values import TERMINAL, State
 from milepost.settings import Settings
 
 
 class Subscriber(Reader[Completion]):
-    """Completions, one by one; see Reader for what is committed when.
+    """Completions, one by one or many at a time; see Reader for what is committed when.
 
         async with Subscriber(group="billing", states={"failed"}) as completions:
             async for completion in completions:
                 ...
 
+        async with Subscriber(group="billing", states={"failed"}) as completions:
+            await completions.process(handle, concurrency=16)
+
     Args:
         settings: where Kafka is; by default read from the environment.
-        group: the consumer group; its members share the work.
+        group: the consumer group, whose members share the work; None to see every completion and
+            commit nothing.
         states: terminal states to hear of, by default all three.
         tenants, operations, providers: only these; None for all. A completion whose `requested`
             event has not come yet passes the filters on operation and provider: they are not known.
         start: where a new group begins: "latest", "earliest" or an aware datetime (by the broker's
             time of the record).
         timeout: seconds that connecting and committing may take.
+        attempts: how often a body may fail before its completion is put aside.
+        grace: seconds that bodies in progress get to end when the group is rebalanced or `process`
+            is stopped. The whole group waits for them.
+        dead_letters: read what `group` has put aside until now, then end. What fails again is put
+            aside again, with its attempts added up; the group itself goes on undisturbed.
     """
 
     def __init__(
         self,
         settings: Settings | None = None,
         *,
-        group: str,
+        group: str | None = None,
         states: Collection[State | str] = TERMINAL,
         tenants: Collection[str] | None = None,
         operations: Collection[str] | None = None,
         providers: Collection[str] | None = None,
         start: Start = "latest",
         timeout: float = 30,
+        attempts: int = 5,
+        grace: float = 10,
+        dead_letters: bool = False,
     ) -> None:
         settings = settings or Settings()
-        topics = [settings.topics.completions(state) for state in _terminal(states)]
-        super().__init__(settings, topics=topics, group=group, start=start, timeout=timeout)
+        super().__init__(
+            settings,
+            topics=[settings.topics.completions(state) for state in _terminal(states)],
+            group=group,
+            start=start,
+            timeout=timeout,
+            attempts=attempts,
+            grace=grace,
+            dead_letters=dead_letters,
+        )
         self._tenants = tenants
         self._operations = operations
         self._providers = providers

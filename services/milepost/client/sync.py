@@ -8,6 +8,11 @@
         for completion in completions:
             ...
 
+    with Subscriber(group="billing", states={"failed"}) as completions:
+        completions.process(handle, concurrency=16)  # `handle` blocks, in threads
+
+    execution = wait_for(run.execution_id, timeout=600)
+
 Each object runs its asynchronous twin on an event loop in a thread of its own, from `with` to the
 end of the block. Arguments, results and errors are those of the twin.
 """
@@ -18,12 +23,15 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from milepost.client import execution as handles
-from milepost.client import http, publisher, subscriber
+from milepost.client import http, publisher, subscriber, waiting
 from milepost.client.errors import MilepostError
-from milepost.schemas.notifications import Completion
+from milepost.client.processing import on_sigterm
+from milepost.schemas.notifications import Completion, Execution
+from milepost.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,7 +169,55 @@ class Subscriber(_Block[subscriber.Subscriber]):
         return self
 
     def __next__(self) -> Completion:
-        return self._call(self._twin.__anext__)
+        try:
+            return self._call(self._twin.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def process(self, handle: Callable[[Completion], object], *, concurrency: int = 16) -> None:
+        """See `milepost.client.Subscriber.process`; `handle` blocks, in up to `concurrency` threads.
+
+        Ctrl-C ends it in the same good order, then raises KeyboardInterrupt. A thread cannot be
+        cancelled: one that outlives its `grace` runs on, and its completion comes again.
+        """
+        portal = self._portal
+        if portal is None:
+            raise MilepostError("not open: use it in a `with` block")
+        threads = CapacityLimiter(concurrency)
+
+        async def in_thread(completion: Completion) -> None:
+            await to_thread.run_sync(handle, completion, abandon_on_cancel=True, limiter=threads)
+
+        ended = portal.start_task_soon(
+            partial(self._twin.process, in_thread, concurrency=concurrency)
+        )
+        try:
+            with on_sigterm(lambda: portal.start_task_soon(self._twin.stop)):
+                ended.result()
+        except KeyboardInterrupt:
+            portal.call(self._twin.stop)
+            ended.result()
+            raise
+
+    def stop(self) -> None:
+        """End `process` in good order; it returns then. Call it from another thread."""
+        self._call(self._stop)
+
+    async def _stop(self) -> None:
+        self._twin.stop()
+
+
+def wait_for(
+    execution_id: str,
+    timeout: float = 60,
+    *,
+    tenant: str | None = None,
+    settings: Settings | None = None,
+) -> Execution:
+    """See `milepost.client.wait_for`."""
+    waited = partial(waiting.wait_for, execution_id, timeout, tenant=tenant, settings=settings)
+    with start_blocking_portal() as portal:
+        return portal.call(waited)
 
 
 class MilepostClient(_Block[http.MilepostClient]):
