@@ -53,7 +53,8 @@ def unknown_delivery(delivery_id: str | UUID) -> Problem:
 
 def webhook_document(endpoint: Endpoint) -> dict[str, Any]:
     """`webhook_documents.Webhook`."""
-    return endpoint._asdict() | {"enabled": endpoint.disabled_at is None}
+    enabled = endpoint.disabled_at is None
+    return endpoint._asdict() | {"endpoint_id": str(endpoint.endpoint_id), "enabled": enabled}
 
 
 def secret_document(endpoint_id: str, secret: str, found: Sequence[SealedSecret]) -> dict[str, Any]:
@@ -72,7 +73,13 @@ def delivery_item(delivery: Delivery) -> dict[str, Any]:
     """`webhook_documents.Delivery`."""
     item = delivery._asdict()
     last = {name: item.pop(name) for name in _LAST_ATTEMPT}
-    return item | {"last_attempt": None if delivery.attempted_at is None else last}
+    execution_id = None if delivery.execution_id is None else str(delivery.execution_id)
+    return item | {
+        "delivery_id": str(delivery.delivery_id),
+        "endpoint_id": str(delivery.endpoint_id),
+        "execution_id": execution_id,
+        "last_attempt": None if delivery.attempted_at is None else last,
+    }
 
 
 async def delivery_document(
