@@ -64,7 +64,7 @@ async def fetch(repository: Path, progress: Progress) -> None:
     async def fetch_one(jar: Jar) -> None:
         nonlocal done
         async with limit:
-            await asyncio.to_thread(_fetch, jar, repository)
+            await asyncio.to_thread(fetch_jar, jar, repository)
         done += 1
         progress(f"fetching Kafka jars: {done} of {len(jars)}")
 
@@ -77,7 +77,8 @@ async def fetch(repository: Path, progress: Progress) -> None:
         raise errors.exceptions[0] from None
 
 
-def _fetch(jar: Jar, repository: Path) -> None:
+def fetch_jar(jar: Jar, repository: Path) -> None:
+    """Bring one jar into `repository`, unless it is there and whole. The caller: see `fetch`."""
     path = jar.path(repository)
     for _ in range(2):
         # What a broken transfer or a crash left is found by its hash and fetched again.
