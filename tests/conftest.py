@@ -65,6 +65,8 @@ async def broker_settings(kafka: str) -> Settings:
         consumer_group=name,
         session_timeout_seconds=2,
         api_port=0,
+        # Access has its own tests.
+        api_access="open",
         log_level="debug",
     )
     await apply(settings.kafka_bootstrap_servers, settings.topics, partitions=4)

@@ -8,7 +8,8 @@ import base64
 import json
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import (
@@ -19,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from milepost.loopback import is_loopback
 from milepost.schemas.topics import DEFAULT_PREFIX, Topics
 from milepost.schemas.values import Seconds, Word
 
@@ -28,6 +30,7 @@ _STACK_NAMES: Final = {
     "api": "api_url",
     "kafka": "kafka_bootstrap_servers",
     "database": "database_url",
+    "token": "token",
 }
 
 
@@ -62,11 +65,19 @@ def _is_sealing_key(key: str) -> bool:
         return False
 
 
+def _keys_place(place: str) -> str:
+    url = urlsplit(place)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ValueError("keys that come over http can be anybody's: use https, or a file")
+    return place
+
+
 # As Fernet makes them; the SDK has the settings, too, and not Fernet.
 MAKE_A_KEY: Final = (
     "`python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'`"
 )
 _Heartbeats = Annotated[dict[Word, Seconds], NoDecode, BeforeValidator(_from_json)]
+_KeysPlace = Annotated[str, AfterValidator(_keys_place)]
 _SealingKeys = Annotated[SecretStr, AfterValidator(_sealing_keys)]
 _Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parts)]
 
@@ -106,6 +117,33 @@ class Settings(BaseSettings):
     api_url: str = Field("http://127.0.0.1:8080", description="Where clients find the HTTP API.")
     api_host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     api_port: int = Field(8080, ge=0, le=65_535, description="Port that the HTTP API listens on.")
+    api_access: Literal["required", "open"] = Field(
+        "required",
+        description="Whether callers of the HTTP API need a token (required), or whoever reaches it "
+        "on a loopback address may do everything (open; for development).",
+    )
+    api_requests_per_second: float = Field(
+        200,
+        gt=0,
+        le=1_000_000,
+        description="Requests a second that one caller may send to one API process, and twice as many "
+        "at once; the same for each address that sends no valid token.",
+    )
+    jwt_issuer: str | None = Field(
+        None, min_length=1, description="Issuer (`iss`) of the JWTs that the API accepts."
+    )
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="Audience (`aud`) that such a JWT must be for."
+    )
+    jwt_jwks: _KeysPlace | None = Field(
+        None, description="URL or file of the issuer's public keys, a JWK set."
+    )
+    jwt_grants_claim: str = Field(
+        "milepost_grants",
+        min_length=1,
+        description="Claim with what the bearer may do: a list of tenant:role, or a string of them "
+        "with blanks between; *:role is for all tenants.",
+    )
     token: SecretStr | None = Field(None, description="Bearer token that clients send to the API.")
     heartbeat_seconds: float = Field(
         3_600,
@@ -151,6 +189,11 @@ class Settings(BaseSettings):
         return _parts(self.webhook_keys.get_secret_value()) if self.webhook_keys else []
 
     @property
+    def bearer(self) -> str | None:
+        """The token for the API at `api_url`: never log it."""
+        return self.token.get_secret_value() if self.token else None
+
+    @property
     def dsn(self) -> str:
         """The database URL, its password included: never log it."""
         return self.database_url.get_secret_value()
@@ -165,7 +208,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then a running stack's file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _running_stack())
+        stack = _running_stack()
+        if "api_url" in {**init_settings(), **env_settings()}:
+            # The stack's token is for the stack's API.
+            stack.pop("token", None)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, stack)
 
 
 def _running_stack() -> dict[str, Any]:

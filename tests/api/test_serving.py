@@ -19,8 +19,14 @@ from milepost.api.routes.health import readiness
 from milepost.settings import Settings
 from stack import environment
 
-SERVE = "import asyncio; from milepost.api import serve; from milepost.settings import Settings; "
-SERVE += "asyncio.run(serve(Settings()))"
+SERVE = """
+import asyncio
+from milepost.api import serve
+from milepost.cli import logs
+from milepost.settings import Settings
+logs.configure(Settings())
+asyncio.run(serve(Settings()))
+"""
 
 
 @contextlib.asynccontextmanager

@@ -10,8 +10,23 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from milepost.api import context, problems
+from milepost.api.guard import Guard, require_guarded
+from milepost.api.openapi import describe_access
 from milepost.api.problems import ProblemDocument
-from milepost.api.routes import executions, health, history, links, resources, streams, tenants
+from milepost.api.routes import (
+    api_keys,
+    audit,
+    deliveries,
+    executions,
+    health,
+    history,
+    links,
+    listing,
+    resources,
+    streams,
+    tenants,
+    webhooks,
+)
 from milepost.settings import Settings
 
 _DESCRIPTION: Final = (
@@ -28,6 +43,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with context.running(settings, now) as parts:
             app.state.context = parts
+            app.state.guard = Guard(settings, parts.database, now)
             yield
 
     app = FastAPI(
@@ -41,9 +57,22 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for routes in (executions, history, links, streams, tenants, resources):
+    for routes in (
+        executions,
+        listing,
+        history,
+        links,
+        streams,
+        tenants,
+        resources,
+        webhooks,
+        deliveries,
+        api_keys,
+        audit,
+    ):
         app.include_router(routes.router, prefix="/v1")
     app.include_router(health.router)
+    require_guarded(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
@@ -57,4 +86,5 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             [(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}"
         )
         app.openapi_schema["components"]["schemas"] |= shared["$defs"]
+        describe_access(app.openapi_schema)
     return app.openapi_schema

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pydantic_core
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
+from milepost.api.guard import GuardedRoute
 from milepost.api.problems import BODY_TOO_LARGE, MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 from milepost.schemas.topics import MAX_EVENT_BYTES
 
@@ -32,7 +32,7 @@ class _StrictRequest(Request):
             raise Problem(MALFORMED_BODY, str(error)) from None
 
 
-class StrictRoute(APIRoute):
+class StrictRoute(GuardedRoute):
     """A route whose body is JSON, or absent."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

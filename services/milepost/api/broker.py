@@ -1,11 +1,13 @@
 """The API's way to Kafka: an SDK publisher that is opened in the background."""
 
 import asyncio
+from copy import copy
 from typing import Final
 
 import structlog
 from aiokafka.client import AIOKafkaClient
 
+from milepost.api.access import EVERYTHING, Scope
 from milepost.api.problems import BROKER_UNAVAILABLE, Problem
 from milepost.client import InvalidEvent, MilepostError, Publisher, TopicMissing
 from milepost.client.broker import understood
@@ -19,12 +21,20 @@ _log: Final = structlog.get_logger(__name__)
 
 
 class Broker:
-    """Publishes events, each call in bounded time (`seconds`) whether or not a broker is there."""
+    """Publishes events, each call in bounded time (`seconds`) whether or not a broker is there, and
+    only those of tenants in `scope`."""
 
     def __init__(self, settings: Settings, seconds: float = PUBLISH_SECONDS) -> None:
         self._settings = settings
         self._seconds = seconds
+        self._scope = EVERYTHING
         self._opened: asyncio.Future[Publisher] = asyncio.get_running_loop().create_future()
+
+    def within(self, scope: Scope) -> "Broker":
+        """The same publisher, for what `scope` may touch."""
+        broker = copy(self)
+        broker._scope = scope
+        return broker
 
     async def run(self) -> None:
         """Keep a publisher open until cancelled; a broker that is away at first may come later."""
@@ -43,9 +53,11 @@ class Broker:
     ) -> None:
         """Publish one event; returns when every in-sync replica has it.
 
-        Raises Problem (503) when that cannot be said in time: the event may still arrive, and
-        publishing it again under the same id is harmless.
+        Raises Problem: 404 and 403 as `Scope.require`, and 503 when it cannot be said in time: the
+        event may still arrive, and publishing it again under the same id is harmless.
         """
+        self._scope.require(tenant)
+        self._scope.wrote(tenant)
         try:
             async with asyncio.timeout(self._seconds):
                 publisher = await asyncio.shield(self._opened)

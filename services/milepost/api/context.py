@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
+from milepost.api.access import EVERYTHING, Scope
 from milepost.api.broker import Broker
 from milepost.api.database import Database
+from milepost.api.guard import SCOPE
 from milepost.api.ledger import Ledger
 from milepost.api.listener import Listener
 from milepost.api.streams import Streams
@@ -24,7 +26,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Context:
-    """What the routes work with. `now` gives the current time."""
+    """What the routes work with. `now` gives the current time; nothing goes beyond `scope`."""
 
     settings: Settings
     database: Database
@@ -33,6 +35,16 @@ class Context:
     watch: Watch
     streams: Streams
     now: Callable[[], datetime]
+    scope: Scope = EVERYTHING
+
+    def within(self, scope: Scope) -> "Context":
+        """The same parts, for what `scope` may touch."""
+        database, broker = self.database.within(scope), self.broker.within(scope)
+        ledger = Ledger(database, broker, self.topic)
+        watch = self.watch.within(scope)
+        return Context(
+            self.settings, database, broker, ledger, watch, self.streams, self.now, scope
+        )
 
     @property
     def topic(self) -> str:
@@ -40,10 +52,10 @@ class Context:
         return self.settings.topics.events
 
 
-def context(request: Request) -> Context:
-    """The context of the application that serves this request."""
-    found: Context = request.app.state.context
-    return found
+async def context(request: Request) -> Context:
+    """What this request may work with, as far as the guard let it in."""
+    whole: Context = request.app.state.context
+    return whole.within(request.scope[SCOPE])
 
 
 @asynccontextmanager

@@ -1,17 +1,16 @@
-"""The API's way to Postgres: as a role that owns nothing, and for one tenant at a time."""
+"""The API's way to Postgres: as a role that owns nothing, and for the tenants of the caller."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from copy import copy
 from typing import Any, Final
 
 import asyncpg
 
+from milepost.api.access import EVERY_TENANT, EVERYTHING, Scope
 from milepost.api.problems import DATABASE_UNAVAILABLE, Problem
 from milepost.projections.queries import Connection
-
-# What row-level security takes for all tenants.
-EVERY_TENANT: Final = "*"
 
 _CONNECTIONS: Final = 16
 _ACQUIRE_SECONDS: Final = 3
@@ -46,11 +45,21 @@ _NOT_MIGRATED: Final = (
 
 
 class Database:
-    """A pool of connections; opens them when they are needed, so that Postgres may come later."""
+    """A pool of connections; opens them when they are needed, so that Postgres may come later.
+
+    What it shows is within `scope`.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._scope = EVERYTHING
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    def within(self, scope: Scope) -> "Database":
+        """The same pool, for what `scope` may touch."""
+        database = copy(self)
+        database._scope = scope
+        return database
 
     async def open(self) -> None:
         """Make the pool; connects nowhere yet."""
@@ -73,17 +82,21 @@ class Database:
 
     @asynccontextmanager
     async def acting_for(self, tenant: str) -> AsyncIterator[Connection]:
-        """A connection that sees the rows of `tenant` (EVERY_TENANT: of all); the only way to one.
+        """A connection that sees the rows of `tenant` (EVERY_TENANT: of all in the scope); the only way
+        to one.
 
-        Not a transaction: a query that needs one opens it. Raises Problem (503) when the database is
-        away, too slow, or not migrated.
+        Not a transaction: a query that needs one opens it. Raises Problem: 503 when the database is
+        away, too slow, or not migrated; 404 and 403 as `Scope.require`.
         """
         assert self._pool is not None, "the database is not open"
+        if tenant != EVERY_TENANT:
+            self._scope.require(tenant)
+        visible = self._scope.visible(tenant)
         with _away_is_a_problem():
             async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
                 # For the session, not for a transaction: that would take two round trips more, and
                 # serve 0.6 times as many reads. Nobody gets a connection without passing here.
-                await connection.execute("SELECT set_config('milepost.tenant', $1, false)", tenant)
+                await connection.execute("SELECT set_config('milepost.tenant', $1, false)", visible)
                 yield connection
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":

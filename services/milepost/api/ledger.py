@@ -12,8 +12,9 @@ from uuid import uuid4
 import orjson
 import structlog
 
+from milepost.api.access import EVERY_TENANT
 from milepost.api.broker import SOURCE, Broker
-from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.database import Database
 from milepost.api.problems import BODY_TOO_LARGE, INVALID_REQUEST, KEY_REUSED, Problem
 from milepost.projections import queries
 from milepost.projections.outgoing import pack_headers

@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from milepost.api import broker
+from milepost.api.access import EVERY_TENANT
 from milepost.api.app import create_app
-from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.database import Database
 from milepost.api.problems import Problem
 from milepost.client import MilepostError
+from milepost.loopback import is_loopback
 from milepost.projections import queries
 from milepost.settings import Settings
 
 _DRAIN_SECONDS: Final = 3
 _CHECK_SECONDS: Final = 5.0
 _BACKLOG: Final = 2_048
+_log: Final = structlog.get_logger(__name__)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -35,9 +39,10 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; answers that are under way get some seconds.
 
     Prints one line, `{"api": "http://host:port"}`, when it listens. Port 0 takes a free one.
-    Raises CannotServe when it cannot listen, or when Postgres or Kafka is not there at the start;
+    Raises CannotServe when access is open to other machines, when it cannot listen, or when Postgres or Kafka is not there at the start;
     one that goes away later is waited for.
     """
+    _require_access(settings)
     with _listening(settings.api_host, settings.api_port) as listener:
         await _require_database(settings)
         await _require_broker(settings)
@@ -80,6 +85,24 @@ class _Server(uvicorn.Server):
         self._app.state.context.watch.close()
         self._app.state.context.streams.close()
         await super().shutdown(sockets)
+
+
+def _require_access(settings: Settings) -> None:
+    if settings.api_access == "open":
+        if not is_loopback(settings.api_host):
+            raise CannotServe(
+                f"access is open, and {settings.api_host} is reached from other machines. "
+                "Set MILEPOST_API_ACCESS=required, or MILEPOST_API_HOST=127.0.0.1."
+            )
+        _log.warning(
+            "access_is_open", host=settings.api_host, remedy="MILEPOST_API_ACCESS=required"
+        )
+    jwt = (settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks)
+    if any(jwt) and not all(jwt):
+        raise CannotServe(
+            "for JWTs the API needs all of MILEPOST_JWT_ISSUER, MILEPOST_JWT_AUDIENCE and "
+            "MILEPOST_JWT_JWKS; without them only API keys are accepted."
+        )
 
 
 async def _require_database(settings: Settings) -> None:

@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 import orjson
 import structlog
 
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import fresh
-from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.database import Database
 from milepost.api.positions import check
 from milepost.api.problems import Problem
 from milepost.api.readers import Ended, News, Reader, Subject
@@ -113,12 +114,12 @@ class Streams:
         news = self._news(rows[:limit], folded.lag)
         return Page(news, folded.vector, folded.lag, len(rows) > limit)
 
-    async def since(self, subject: Subject, vector: Vector) -> Page:
+    async def since(self, database: Database, subject: Subject, vector: Vector) -> Page:
         """News of a tenant from a vector on, not more than fits in an answer.
 
         Raises Problem: 400 where the vector is beyond the fold, 503.
         """
-        async with self.snapshot(self._database, EVERY_TENANT) as connection:
+        async with self.snapshot(database, subject.tenant) as connection:
             folded = await changes.folded(connection, self._topic)
             check(vector, folded.vector)
             until = await changes.stop(connection, self._topic, vector, folded.vector, _RECORDS)

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import fresh
 from milepost.api.context import Context
-from milepost.api.database import EVERY_TENANT
 from milepost.api.problems import UNKNOWN_EXECUTION, Problem
 from milepost.projections import queries
 from milepost.projections.queries import Connection, HeldExecution, PartitionLag, Request, Silence

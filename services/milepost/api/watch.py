@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Final
 
 import structlog
 
-from milepost.api.database import EVERY_TENANT, Database
+from milepost.api.access import EVERY_TENANT, EVERYTHING, Scope
+from milepost.api.database import Database
 from milepost.api.problems import SHUTTING_DOWN, Problem
 from milepost.projections import queries
 from milepost.projections.queries import Standing
@@ -20,10 +22,15 @@ _log: Final = structlog.get_logger(__name__)
 class _Waiter:
     """Somebody who wants to hear of an execution beyond this version."""
 
-    def __init__(self, tenant: str | None, after: int) -> None:
+    def __init__(self, tenant: str | None, after: int, scope: Scope) -> None:
         self.tenant = tenant
         self.after = after
+        self.scope = scope
         self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def means(self, tenant: str) -> bool:
+        """Whether this tenant's execution can be the one that is waited for."""
+        return self.tenant in (None, tenant) and self.scope.sees(tenant)
 
     def hear(self, standing: Standing) -> None:
         """Wake up if this is news."""
@@ -33,13 +40,20 @@ class _Waiter:
 
 
 class Watch:
-    """Tells waiters when an execution moves. `run` must be running."""
+    """Tells waiters when an execution in their scope moves. `run` must be running."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._scope = EVERYTHING
         self._waiters: dict[str, set[_Waiter]] = {}
         self._ask = asyncio.Event()
-        self._closed = False
+        self._closed = asyncio.Event()
+
+    def within(self, scope: Scope) -> "Watch":
+        """The same watch, for what `scope` may touch."""
+        watch = copy(self)
+        watch._scope = scope
+        return watch
 
     async def newer(
         self, execution_id: str, tenant: str | None, after: int, seconds: float
@@ -48,7 +62,7 @@ class Watch:
 
         Raises Problem (503) when the API shuts down first.
         """
-        with self._waiting(execution_id, _Waiter(tenant, after)) as waiter:
+        with self._waiting(execution_id, _Waiter(tenant, after, self._scope)) as waiter:
             # What was committed between the caller's look and now notifies no more.
             self._ask.set()
             with suppress(TimeoutError):
@@ -59,7 +73,7 @@ class Watch:
 
     @contextmanager
     def _waiting(self, execution_id: str, waiter: _Waiter) -> Iterator[_Waiter]:
-        if self._closed:
+        if self._closed.is_set():
             raise shutting_down()
         waiters = self._waiters.setdefault(execution_id, set())
         waiters.add(waiter)
@@ -72,7 +86,7 @@ class Watch:
 
     def close(self) -> None:
         """Send every waiter away: the server is going."""
-        self._closed = True
+        self._closed.set()
         for waiter in [one for waiters in self._waiters.values() for one in waiters]:
             if not waiter.news.done():
                 waiter.news.set_exception(shutting_down())
@@ -99,13 +113,12 @@ class Watch:
             self._tell(standings)
 
     def _tell(self, standings: list[Standing]) -> None:
-        told = set()
+        # Whoever names no tenant means the first that there is for them, as when looking.
+        told: set[_Waiter] = set()
         for standing in standings:
-            # Whoever names no tenant means the first, as when looking.
-            first = standing.execution_id not in told
-            told.add(standing.execution_id)
             for waiter in self._waiters.get(standing.execution_id, ()):
-                if waiter.tenant == standing.tenant or (waiter.tenant is None and first):
+                if waiter not in told and waiter.means(standing.tenant):
+                    told.add(waiter)
                     waiter.hear(standing)
 
 

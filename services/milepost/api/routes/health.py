@@ -8,16 +8,17 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from milepost.api import broker, documents
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer
 from milepost.api.context import Context
-from milepost.api.database import EVERY_TENANT
+from milepost.api.guard import GuardedRoute
 from milepost.api.parameters import Parts
 from milepost.api.problems import Problem
 from milepost.client import MilepostError
 from milepost.projections import queries
 from milepost.projections.queries import PartitionLag
 
-router: Final = APIRouter(tags=["health"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["health"])
 
 _CHECK_SECONDS: Final = 3.0
 # Processors report each second; a new owner of a partition needs some.

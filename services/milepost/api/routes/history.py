@@ -6,9 +6,10 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from milepost.api import documents, problems
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer, freshness
 from milepost.api.context import Context
-from milepost.api.database import EVERY_TENANT
+from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts, TenantInQuery
 from milepost.api.problems import UNKNOWN_RECORD, Problem
@@ -19,7 +20,7 @@ from milepost.projections.queries import LoggedLine
 from milepost.schemas.binding import moment
 from milepost.schemas.values import BIGINT, MAX_LOG_LINES
 
-router: Final = APIRouter(tags=["history"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["history"])
 
 _PROBLEMS: Final = (
     problems.UNKNOWN_EXECUTION, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE,

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
 
 from milepost.api import documents, problems
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer, freshness
-from milepost.api.database import EVERY_TENANT
+from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts
 from milepost.api.views import require
@@ -16,7 +17,7 @@ from milepost.projections import queries
 from milepost.projections.queries import LinkedExecution, LinkKey
 from milepost.schemas.values import EARLIEST, Links, Timestamp
 
-router: Final = APIRouter(tags=["history"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["history"])
 
 _Relation = Annotated[str, StringConstraints(pattern=f"^({'|'.join(Links.model_fields)})$")]
 _pages: Final = Pages[LinkKey]("links", tuple[Timestamp, UUID, _Relation])

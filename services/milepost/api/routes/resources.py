@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
 
 from milepost.api import documents, problems
+from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer, freshness
 from milepost.api.context import Context
-from milepost.api.database import EVERY_TENANT
+from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import PageQuery, Parts, TenantInPath
 from milepost.projections import queries
@@ -22,7 +23,7 @@ from milepost.projections.queries import (
 )
 from milepost.schemas.values import EARLIEST, Region, ResourceId, Timestamp, Word
 
-router: Final = APIRouter(tags=["resources"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["resources"])
 
 _NOBODY: Final = UUID(int=0)
 _FIRST: Final[TenantResourceKey] = ("", "", "", "", _NOBODY)

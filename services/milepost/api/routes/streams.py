@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from milepost.api import documents, problems
 from milepost.api.answers import freshness
 from milepost.api.context import Context
+from milepost.api.guard import GuardedRoute
 from milepost.api.parameters import ExecutionIdInPath, Parts, TenantInPath, TenantInQuery
 from milepost.api.positions import check, event_id, vector
 from milepost.api.problems import Problem
@@ -25,7 +26,7 @@ from milepost.projections.queries.changes import Vector
 from milepost.projections.view import to_json
 from milepost.schemas.values import TERMINAL, State, Word
 
-router: Final = APIRouter(tags=["streams"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["streams"])
 
 # More executions in flight are left to the list.
 IN_FLIGHT: Final = 500
@@ -202,7 +203,7 @@ async def _of_tenant(parts: Context, subject: Subject, since: Vector | None) -> 
             }
             yield _event("ready", to_json(ready).decode(), page.until)
         while since is not None:
-            page = await parts.streams.since(subject, since)
+            page = await parts.streams.since(parts.database, subject, since)
             since = page.until if page.more else None
             if since is None:
                 reader.start(page.until)

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Response
 
 from milepost.api import documents, problems
 from milepost.api.answers import answer, freshness
+from milepost.api.guard import GuardedRoute
 from milepost.api.parameters import Parts, TenantInPath
 from milepost.projections import queries
 from milepost.projections.queries import Summary
 from milepost.schemas.values import State
 
-router: Final = APIRouter(tags=["tenants"])
+router: Final = APIRouter(route_class=GuardedRoute, tags=["tenants"])
 
 
 @router.get(
