@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.harness import Api, now, requested
 from api.test_history import read
+from milepost.projections.queries import listing
 from milepost.schemas.events import Failed, Started, Succeeded
 from milepost.schemas.notifications import Execution
 from milepost.schemas.values import Failure, Resource
@@ -73,6 +74,90 @@ async def test_filters(api: Api) -> None:
         assert [item["execution_id"] for item in items] == expected
 
 
+async def test_labels(api: Api) -> None:
+    web = await api.execution("labels", labels={"team": "web", "tier": "a=b"})
+    ops = await api.execution("labels", labels={"team": "ops"})
+    await api.execution("labels")
+    for labels, expected in (
+        (["team=web"], [web]),
+        (["team=web", "tier=a=b"], [web]),
+        (["team=ops", "tier=a=b"], []),
+        (["team="], []),
+        (["team=ops", "team=ops"], [ops]),
+    ):
+        items = await read(api, "/v1/tenants/labels/executions", label=labels)
+        assert [item["execution_id"] for item in items] == expected
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_time_ranges_hold_their_beginning_and_not_their_end(api: Api, order: str) -> None:
+    tenant, start = f"ranges-{order}", datetime(2026, 1, 1, tzinfo=UTC)
+    ids = []
+    for number in range(4):
+        request, end = requested(), Succeeded(occurred_at=start + (10 + number) * MINUTE)
+        ids.append(request.execution_id(tenant))
+        recorded_at = start + number * MINUTE
+        await api.log.report(tenant, ids[-1], request, end, recorded_at=recorded_at)
+    path = f"/v1/tenants/{tenant}/executions"
+    for field, first in (("first_recorded", start), ("ended", start + 10 * MINUTE)):
+        for since, before in ((0, 4), (1, 3), (2, 2), (3, 1), (1, None), (None, 2)):
+            query = {
+                name: (first + number * MINUTE).isoformat()
+                for name, number in ((f"{field}_since", since), (f"{field}_before", before))
+                if number is not None
+            }
+            items = await read(api, path, order=order, page_size=1, **query)
+            expected = ids[since:before] if order == "asc" else ids[since:before][::-1]
+            assert [item["execution_id"] for item in items] == expected, query
+
+
+async def test_an_id_is_found_by_how_it_begins(api: Api) -> None:
+    first = "2f5d9f0e-5f5c-5c55-8a53-0b7a8f2e0f11"
+    second = "2f5d9f0e-5f5c-5c55-9a53-0b7a8f2e0f11"
+    for id_ in (second, first):
+        await api.log.report("prefixed", id_, Started(occurred_at=now()))
+    await api.log.report("stranger", first, Started(occurred_at=now()))
+    await api.execution("prefixed")
+    path = "/v1/tenants/prefixed/executions"
+    for length in range(4, 37):
+        items = await read(api, path, id_prefix=first[:length])
+        assert [item["tenant"] for item in items] == ["prefixed"] * len(items)
+        found = [item["execution_id"] for item in items]
+        assert found == ([second, first] if length < 20 else [first])
+    assert await read(api, path, id_prefix="2f5d", state="failed") == []
+
+
+async def test_contradictions_are_found(api: Api) -> None:
+    failed = Failed(occurred_at=now(), failure=FAILED)
+    torn = await api.execution("torn", Succeeded(occurred_at=now()), failed)
+    whole = await api.execution("torn", Succeeded(occurred_at=now()))
+    for conflicting, expected in (("true", [torn]), ("false", [whole])):
+        items = await read(api, "/v1/tenants/torn/executions", conflicting=conflicting)
+        assert [item["execution_id"] for item in items] == expected
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_takes_bounded_work_however_few_fit(
+    api: Api, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = f"sparse-{order}"
+    fit = [await api.execution(tenant, operation="rollback", labels={"team": "web"})]
+    for _ in range(9):
+        await api.execution(tenant)
+    fit.append(await api.execution(tenant, operation="rollback"))
+    monkeypatch.setattr(listing, "EXAMINED", 3)
+    path, query = f"/v1/tenants/{tenant}/executions", {"operation": "rollback", "order": order}
+    pages, token = [], None
+    while pages == [] or token is not None:
+        page = await api.get(path, **query, **({"page_token": token} if token else {}))
+        pages.append([item["execution_id"] for item in page["items"]])
+        token = page["next_page_token"]
+    first, last = fit if order == "asc" else fit[::-1]
+    assert pages == [[first], [], [], [last]]
+    everything = await read(api, path, order=order, page_size=4)
+    assert len({item["execution_id"] for item in everything}) == 11
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     moments=st.lists(st.integers(0, 5), max_size=15),
@@ -116,7 +201,23 @@ class TestTokens:
         return token
 
     @pytest.mark.parametrize(
-        "other", [{"state": "pending"}, {"order": "desc"}, {"operation": "provision"}]
+        "other",
+        [
+            {"state": "pending"},
+            {"order": "desc"},
+            {"operation": "provision"},
+            {"provider": "ecs"},
+            {"label": "team=web"},
+            {"first_recorded_since": "2026-01-01T00:00:00Z"},
+            {"first_recorded_before": "2126-01-01T00:00:00Z"},
+            {"ended_since": "2026-01-01T00:00:00Z"},
+            {"ended_before": "2126-01-01T00:00:00Z"},
+            {"id_prefix": "2f5d"},
+            {"silent": "false"},
+            {"overdue": "false"},
+            {"conflicting": "false"},
+            {"workflow_id": "w"},
+        ],
     )
     async def test_other_filters_are_refused(
         self, api: Api, token: str, other: dict[str, str]

@@ -1,14 +1,32 @@
 """The parameters that several routes have."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
+import pydantic_core
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from milepost.api.context import Context, context
 from milepost.api.pages import DEFAULT_SIZE, MAX_SIZE, MAX_TOKEN
-from milepost.schemas.values import BIGINT, TENANT_PATTERN, UUID_PATTERN, IdempotencyKey, Tenant
+from milepost.schemas.values import (
+    BIGINT,
+    TENANT_PATTERN,
+    UUID_PATTERN,
+    IdempotencyKey,
+    Tenant,
+    Timestamp,
+)
 
 MAX_WAIT_SECONDS: Final = 60.0
 _WAIT: Final = r"^[0-9]{1,6}(\.[0-9]{1,6})?(ms|s)?$"
@@ -39,6 +57,19 @@ MinVersion = Annotated[
         "than the one at arrival.",
     ),
 ]
+_time: Final = TypeAdapter[datetime](Timestamp)
+
+
+def _read_time(text: object) -> datetime:
+    """In a query, as in JSON, a time is text."""
+    try:
+        return _time.validate_json(pydantic_core.to_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PydanticCustomError("time", "{message}", {"message": first["msg"]}) from None
+
+
+TimeInQuery = Annotated[datetime, BeforeValidator(_read_time), WithJsonSchema(_time.json_schema())]
 IfNoneMatch = Annotated[str | None, Header(max_length=4_096)]
 IdempotencyKeyHeader = Annotated[
     str | None,

@@ -27,7 +27,14 @@ from milepost.projections.queries.links import (
     linked_states,
     linking_executions,
 )
-from milepost.projections.queries.listing import ListedExecution, Wanted, executions
+from milepost.projections.queries.listing import (
+    PAGES,
+    Listed,
+    ListedExecution,
+    ListingKey,
+    Wanted,
+    executions,
+)
 from milepost.projections.queries.positions import PartitionLag, lag
 from milepost.projections.queries.records import Connection, StoredRecord
 from milepost.projections.queries.requests import (
@@ -56,7 +63,9 @@ __all__ = [
     "HeldExecution",
     "LinkKey",
     "LinkedExecution",
+    "Listed",
     "ListedExecution",
+    "ListingKey",
     "LoggedEvent",
     "LoggedLine",
     "PartitionLag",
@@ -89,7 +98,7 @@ __all__ = [
     "versions",
 ]
 
-READ: Final = (
+_NAMES: Final = (
     "execution",
     "lag",
     "versions",
@@ -101,12 +110,6 @@ READ: Final = (
     "execution_logs",
     "raw_record",
     "folded_positions",
-    "executions_oldest_first",
-    "executions_newest_first",
-    "in_flight_oldest_first",
-    "in_flight_newest_first",
-    "linked_oldest_first",
-    "linked_newest_first",
     "linked_states",
     "linking_executions",
     "tenant_summary",
@@ -119,9 +122,11 @@ READ: Final = (
     "request_published",
     "requests_unpublished",
 )
+# Every statement that the API runs, by name.
+READ: Final = {name: statement(name) for name in _NAMES} | PAGES
 
 
 async def verify(connection: Connection) -> None:
     """Raise asyncpg.PostgresError unless every statement fits the schema, e.g. before a migration."""
-    for name in READ:
-        await connection.prepare(statement(name))
+    for text in READ.values():
+        await connection.prepare(text)

@@ -1,48 +1,28 @@
-"""Executions: ask for one, look at it or wait for it, list a tenant's, call one off."""
+"""Executions: ask for one, look at it or wait for it, call one off."""
 
-from datetime import datetime
-from typing import Annotated, Final, Literal
-from uuid import UUID
+from typing import Final
 
-import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Request, Response
 
 from milepost.api import documents, problems
-from milepost.api.answers import answer, freshness
+from milepost.api.answers import answer
 from milepost.api.bodies import StrictRoute
 from milepost.api.context import Context
-from milepost.api.pages import Pages
 from milepost.api.parameters import (
     ExecutionIdInPath,
     IdempotencyKeyHeader,
     IfNoneMatch,
     MinVersion,
-    PageQuery,
     Parts,
     TenantInPath,
     TenantInQuery,
     Wait,
     idempotency_key,
-    invalid,
     wait_seconds,
 )
 from milepost.api.problems import ALREADY_TERMINAL, Problem
 from milepost.api.views import Found, document, find, unknown
-from milepost.projections import queries
-from milepost.projections.queries import Wanted
-from milepost.projections.view import render
 from milepost.schemas.events import CancellationRequested
-from milepost.schemas.values import (
-    EARLIEST,
-    LATEST,
-    ExecutionId,
-    Links,
-    Name,
-    State,
-    Timestamp,
-    Word,
-)
 
 router: Final = APIRouter(route_class=StrictRoute, tags=["executions"])
 
@@ -52,10 +32,6 @@ _BODY_PROBLEMS: Final = (
     problems.UNSUPPORTED_MEDIA_TYPE,
     problems.INVALID_REQUEST,
 )
-_OLDEST: Final = (EARLIEST, UUID(int=0))
-_NEWEST: Final = (LATEST, UUID(int=2**128 - 1))
-_LINKED: Final = "Only executions whose request has this link; at most one of the links."
-_pages: Final = Pages[tuple[datetime, UUID]]("executions", tuple[Timestamp, UUID])
 
 
 @router.post(
@@ -189,75 +165,3 @@ async def cancel_execution(
     await parts.broker.publish(event, found.tenant, execution_id)
     headers = {"Location": f"/v1/executions/{execution_id}"}
     return answer(document(parts, found), 202, headers)
-
-
-class ExecutionsQuery(PageQuery):
-    """Which of a tenant's executions, and in which order of their first recorded times."""
-
-    order: Literal["asc", "desc"] = "asc"
-    state: State | None = None
-    operation: Word | None = None
-    provider: Word | None = None
-    silent: bool | None = Field(None, description="No event for longer than expected; not over.")
-    overdue: bool | None = Field(None, description="Running for longer than expected; not over.")
-    supersedes: ExecutionId | None = Field(None, description=_LINKED)
-    rollback_of: ExecutionId | None = None
-    retry_of: ExecutionId | None = None
-    parent: ExecutionId | None = None
-    workflow_id: Name | None = None
-
-    def wanted(self) -> Wanted:
-        """The filters. Raises RequestValidationError for more links than one."""
-        asked = [(name, getattr(self, name)) for name in Links.model_fields]
-        links = [link for link in asked if link[1] is not None]
-        if len(links) > 1:
-            raise invalid("query", links[1][0], f"cannot be combined with {links[0][0]}")
-        link = links[0] if links else None
-        return Wanted(self.state, self.operation, self.provider, self.silent, self.overdue, link)
-
-
-@router.get(
-    "/tenants/{tenant}/executions",
-    response_class=Response,
-    responses={
-        200: {"model": documents.Executions},
-        **problems.responses(
-            problems.INVALID_PAGE_TOKEN, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE
-        ),
-    },
-)
-async def list_executions(
-    parts: Parts, tenant: TenantInPath, query: Annotated[ExecutionsQuery, Query()]
-) -> Response:
-    """All executions of a tenant in chronological order, a page at a time.
-
-    One that is accepted and not folded yet is not in the list.
-    """
-    newest_first = query.order == "desc"
-    question = {"tenant": tenant, **query.question()}
-    after = _NEWEST if newest_first else _OLDEST
-    if query.page_token is not None:
-        after = _pages.after(query.page_token, question)
-    async with parts.database.acting_for(tenant) as connection:
-        rows = await queries.executions(
-            connection,
-            tenant,
-            newest_first=newest_first,
-            after=after,
-            limit=query.page_size + 1,
-            wanted=query.wanted(),
-            heartbeats=parts.settings.heartbeats,
-        )
-        lag = await queries.lag(connection, parts.topic)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        last = page[-1]
-        token = _pages.token((last.first_recorded_at, UUID(last.execution_id)), question)
-    return answer(
-        {
-            "items": [render(orjson.loads(row.body)) | row.silence._asdict() for row in page],
-            "next_page_token": token,
-            "freshness": freshness(lag, parts.now()),
-        }
-    )
