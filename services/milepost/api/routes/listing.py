@@ -10,7 +10,6 @@ from pydantic import Field, StringConstraints
 from milepost.api import documents, problems
 from milepost.api.answers import answer, freshness
 from milepost.api.guard import GuardedRoute
-from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import PageQuery, Parts, TenantInPath, TimeInQuery, invalid
 from milepost.projections import queries
