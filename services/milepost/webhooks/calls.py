@@ -72,11 +72,6 @@ class Answer:
     retry_after_seconds: float | None = None
     text: str | None = None
 
-    @property
-    def arrived(self) -> bool:
-        """The endpoint took the message: it answered 2xx."""
-        return self.status_code is not None and 200 <= self.status_code < 300
-
 
 @dataclass
 class _Reply:
@@ -109,9 +104,10 @@ class Caller:
         resolve: Resolve | None = None,
     ) -> None:
         self._limits = limits or Limits()
+        tls = tls or httpcore2.default_ssl_context()
         self._pools = {
             scheme: httpcore2.AsyncConnectionPool(
-                ssl_context=tls or httpcore2.default_ssl_context(),
+                ssl_context=tls,
                 max_connections=self._limits.calls,
                 keepalive_expiry=_KEPT_SECONDS,
                 network_backend=GuardedNetwork(allowed, public=public, resolve=resolve),

@@ -24,7 +24,7 @@ _TRIED: Final = 4
 _ONLY_HTTPS: Final = "only https is called"
 _UNRESOLVED: Final = "the host name cannot be resolved"
 # A name, or an address without the zone that would make it one of this machine's own.
-_HOST: Final = re.compile(rb"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}")
+_HOST: Final = re.compile(rb"[0-9a-z._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 
 
 class Refused(httpcore2.ConnectError):
