@@ -19,6 +19,7 @@ async def test_it_says_where_everything_is_once_and_in_a_file_for_its_owner(up: 
     assert up.ready["api"].startswith("http://127.0.0.1:")
     assert up.ready["kafka"].startswith("127.0.0.1:")
     assert up.ready["database"].endswith("/milepost")
+    assert up.ready["token"].startswith("mp_")
 
 
 async def test_run_finds_the_stack_beside_it_and_passes_output_and_exit_status_on(up: Up) -> None:
@@ -74,7 +75,7 @@ async def test_executions_are_listed_shown_watched_and_cancelled(up: Up) -> None
 
 async def _id_of(up: Up, state: str) -> str:
     """The id of the one execution in that state, once there is one."""
-    async with asyncio.timeout(20), MilepostClient(up.ready["api"]) as api:
+    async with asyncio.timeout(20), MilepostClient(up.ready["api"], up.ready["token"]) as api:
         while True:
             async for one in api.executions("looks", state=state):
                 return one.execution_id

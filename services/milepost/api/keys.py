@@ -6,14 +6,14 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import asyncpg
 from pydantic import SecretStr
 
-from milepost.api.access import EVERY_TENANT, Principal
+from milepost.api.access import EVERY_TENANT, Principal, Role
 from milepost.api.database import Database
-from milepost.projections.queries import Connection
 from milepost.projections.queries.access import (
     ApiKey,
     api_key,
@@ -54,12 +54,21 @@ def make_key(
     return MadeKey(key, SecretStr(token))
 
 
-async def replace_key(connection: Connection, made: MadeKey) -> None:
-    """Keep a new key, and revoke the others of its name."""
+async def bootstrap(dsn: str, name: str) -> SecretStr:
+    """The token of a new key that may do everything; other keys of its name are revoked.
+
+    Works on the database as its owner, so that there can be a first key. Raises what asyncpg raises.
+    """
+    made = make_key(name, [f"{EVERY_TENANT}:{Role.ADMIN}"], by=name, now=datetime.now(UTC))
     key = made.key
-    async with connection.transaction():
-        await revoke_api_keys_named(connection, key.name, key.created_at, key.created_by)
-        await make_api_key(connection, key)
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await revoke_api_keys_named(connection, name, key.created_at, key.created_by)
+            await make_api_key(connection, key)
+    finally:
+        await connection.close()
+    return made.token
 
 
 def is_api_key(token: str) -> bool:

@@ -7,7 +7,16 @@ from typing import Final
 
 from cyclopts import App
 
-from milepost.cli import events, executions, failures, maintenance, resources, services, webhooks
+from milepost.cli import (
+    api_keys,
+    events,
+    executions,
+    failures,
+    maintenance,
+    resources,
+    services,
+    webhooks,
+)
 from milepost.cli.demo import demo
 from milepost.cli.run import run
 from milepost.cli.up import up
@@ -30,6 +39,7 @@ app.command(demo)
 app.command(services.processor)
 app.command(services.api)
 app.command(webhooks.app)
+app.command(api_keys.app)
 
 topics: Final = App(
     name="topics",

@@ -109,7 +109,7 @@ async def _hint(settings: Settings, terminal: "_Terminal") -> None:
     if not terminal.heard:
         say(f"waiting for Kafka at {settings.kafka_bootstrap_servers}")
         return
-    async with MilepostClient(settings.api_url) as api:
+    async with MilepostClient(settings.api_url, settings.bearer) as api:
         try:
             await api.execution(terminal.execution_id)
         except ApiUnavailable as error:

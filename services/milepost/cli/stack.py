@@ -8,7 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -48,15 +48,17 @@ class Configured(Settings):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where a running stack is: the API's URL, Kafka's bootstrap servers, the database's URL."""
+    """Where a running stack is: the API's URL, Kafka's bootstrap servers, the database's URL; and an
+    admin's token for the API, None where access is open."""
 
     api: str
     kafka: str
-    database: str
+    database: str = field(repr=False)
+    token: str | None = field(repr=False)
 
     def json(self) -> str:
         """One line, the shape of `stack.json`."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: value for name, value in asdict(self).items() if value})
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class _Stack:
         async with asyncio.TaskGroup() as group:
             kafka = group.create_task(self._kafka())
             database = group.create_task(self._database())
+        token = await self._token(database.result())
         environment = self._environment(kafka.result(), database.result())
         workers = {
             name: Worker(name, environment, self._plan.folder, self._plan.lock)
@@ -117,7 +120,7 @@ class _Stack:
         async with asyncio.TaskGroup() as group:
             for worker in workers.values():
                 group.create_task(worker.start())
-        return Endpoints(workers["api"].ready["api"], kafka.result(), database.result())
+        return Endpoints(workers["api"].ready["api"], kafka.result(), database.result(), token)
 
     async def stop(self) -> None:
         for name in ("api", "processor", "kafka", "postgres"):
@@ -161,6 +164,15 @@ class _Stack:
             dsn = await _own_database(postgres.dsn)
         await migrate(dsn)
         return dsn
+
+    async def _token(self, database: str) -> str | None:
+        from milepost.api.keys import bootstrap
+
+        if self._plan.configured.api_access == "open":
+            return None
+        # The former one of this folder is revoked with it.
+        token = await bootstrap(database, f"milepost up in {self._plan.folder}")
+        return token.get_secret_value()
 
     def _environment(self, kafka: str, database: str) -> dict[str, str]:
         return {

@@ -69,7 +69,7 @@ async def run(
         async with (
             Commands(settings, providers={PROVIDER}, timeout=broker_seconds) as commands,
             Publisher(settings, source=source, timeout=broker_seconds) as publisher,
-            MilepostClient(settings.api_url, _token(settings)) as api,
+            MilepostClient(settings.api_url, settings.bearer) as api,
         ):
             handle = await publisher.request(
                 tenant,
@@ -120,7 +120,3 @@ async def _ours(ownership: Ownership, caller: Caller) -> bool | None:
         if not ownership.ours.done():
             await asyncio.wait([ownership.ours], timeout=caller.grace_seconds)
     return await ownership.ours if ownership.ours.done() else None
-
-
-def _token(settings: Settings) -> str | None:
-    return settings.token.get_secret_value() if settings.token else None

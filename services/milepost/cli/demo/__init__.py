@@ -57,6 +57,7 @@ async def _demo(board: Board) -> int:
                 api_url=endpoints.api,
                 kafka_bootstrap_servers=endpoints.kafka,
                 database_url=SecretStr(endpoints.database),
+                token=SecretStr(endpoints.token) if endpoints.token else None,
             )
             performed = await _in_time(planned, settings, board)
             board.say("reading back through the API and the completion topics")

@@ -59,7 +59,7 @@ async def _call(operation: Operation, settings: Settings, board: Board) -> Outco
 
 async def _cancel_when_it_works(known: asyncio.Future[str], settings: Settings) -> None:
     execution_id = await known
-    async with MilepostClient(settings.api_url) as api:
+    async with MilepostClient(settings.api_url, settings.bearer) as api:
         async for view in api.updates(execution_id):
             if view.state is State.RUNNING and view.progress is not None:
                 await api.cancel(execution_id, reason=REASON, requested_by="milepost demo")

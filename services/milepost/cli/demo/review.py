@@ -45,7 +45,7 @@ class Found(NamedTuple):
 async def read_back(planned: list[Operation], performed: Performed, settings: Settings) -> Found:
     """Ask the API about the tenants, and read the completion topics to their ends."""
     ids = {outcome.execution_id for outcomes in performed.values() for outcome in outcomes}
-    async with MilepostClient(settings.api_url) as api:
+    async with MilepostClient(settings.api_url, settings.bearer) as api:
         # A command's end is published before the call returns, and folded a moment later.
         executions = {one: await _ended(api, one) for one in sorted(ids)}
         listed = {

@@ -1,0 +1,130 @@
+"""The commands for API keys."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, TypeVar
+
+from cyclopts import App, Parameter
+
+from milepost.cli import display, logs
+from milepost.cli.display import Output
+from milepost.client import ApiKey, MilepostClient
+from milepost.settings import Settings
+
+app: Final = App(
+    name="api-keys",
+    help="""Make, list and revoke keys for the HTTP API.
+
+    Example: `milepost api-keys create ci --grant acme:publisher --grant acme:reader`
+    """,
+)
+_BOOTSTRAP: Final = "bootstrap"
+
+T = TypeVar("T")
+Several = Annotated[list[str] | None, Parameter(negative=())]
+
+
+@app.command
+def create(
+    name: Annotated[str, Parameter(name="NAME")],
+    /,
+    *,
+    grant: Annotated[list[str], Parameter(negative=())],
+    provider: Several = None,
+    expires_in: timedelta | None = None,
+    output: Output = "text",
+) -> None:
+    """Make a key; its token is printed on standard output, now and never again.
+
+    Example: `milepost api-keys create ci --grant acme:publisher --expires-in 90d`
+
+    Args:
+        name: What it is for.
+        grant: `tenant:role`, may be given several times. The roles are reader, publisher, operator and
+            admin; the tenant `*` stands for all.
+        provider: Only for events of this provider; may be given several times.
+        expires_in: How long it is good for, e.g. 12h or 90d. [default: until it is revoked]
+        output: The token alone, or one JSON object.
+    """
+    expires_at = None if expires_in is None else datetime.now(UTC) + expires_in
+    made = _asked(
+        lambda api: api.api_keys.create(name, grant, providers=provider, expires_at=expires_at)
+    )
+    assert made.token is not None, "a new key has its token"
+    token = made.token.get_secret_value()
+    document = made.model_dump(mode="json") | {"token": token}
+    print(token if output == "text" else json.dumps(document))
+
+
+@app.command(name="list")
+def list_(*, output: Output = "text") -> None:
+    """List the keys that your own token administers, the newest first.
+
+    Example: `milepost api-keys list -o jsonl`
+
+    Args:
+        output: A table for people, one JSON array, or one JSON object a line.
+    """
+
+    async def look(api: MilepostClient) -> list[ApiKey]:
+        return [key async for key in api.api_keys.list()]
+
+    keys = _asked(look)
+    if output == "json":
+        print(json.dumps([key.model_dump(mode="json") for key in keys]))
+    elif output == "jsonl":
+        for key in keys:
+            print(key.model_dump_json())
+    else:
+        table = display.table("ID", "NAME", "GRANTS", "CREATED", "LAST USED", "GOOD UNTIL")
+        for key in keys:
+            table.add_row(
+                key.key_id,
+                key.name,
+                " ".join(key.grants),
+                display.moment(key.created_at),
+                display.moment(key.last_used_at),
+                f"revoked {display.moment(key.revoked_at)}"
+                if key.revoked_at
+                else display.moment(key.expires_at),
+            )
+        display.console().print(table)
+
+
+@app.command
+def revoke(key_id: Annotated[str, Parameter(name="ID")], /) -> None:
+    """Have a key refused, within seconds, for ever.
+
+    Example: `milepost api-keys revoke 0f3a52c1b7de`
+
+    Args:
+        key_id: The key's id: what stands between `mp_` and the next `_` of its token.
+    """
+    _asked(lambda api: api.api_keys.revoke(key_id))
+
+
+@app.command
+def bootstrap() -> None:
+    """Make the first key, in the database itself, and print its token.
+
+    For who runs Milepost: it needs MILEPOST_DATABASE_URL, not the API, and its key may do everything.
+    Run again, it makes another one and revokes the former.
+
+    Example: `MILEPOST_DATABASE_URL=postgresql://me@db/milepost milepost api-keys bootstrap`
+    """
+    from milepost.api.keys import bootstrap
+
+    settings = Settings()
+    logs.configure_for_commands(settings)
+    print(asyncio.run(bootstrap(settings.dsn, _BOOTSTRAP)).get_secret_value())
+
+
+def _asked(question: Callable[[MilepostClient], Coroutine[Any, Any, T]]) -> T:
+    async def ask() -> T:
+        async with MilepostClient() as api:
+            return await question(api)
+
+    logs.configure_for_commands(Settings())
+    return asyncio.run(ask())
