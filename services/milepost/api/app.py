@@ -1,5 +1,6 @@
 """The application: routes, problems, and the life of the parts behind them."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,6 +23,7 @@ from milepost.api.routes import (
     history,
     links,
     listing,
+    lookup,
     resources,
     streams,
     tenants,
@@ -36,14 +38,21 @@ _DESCRIPTION: Final = (
 )
 
 
-def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now) -> FastAPI:
-    """The API on the Kafka and the Postgres of `settings`; `now` gives the current time."""
+def create_app(
+    settings: Settings,
+    now: Callable[[], datetime] = context.utc_now,
+    clock: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """The API on the Kafka and the Postgres of `settings`.
+
+    `now` gives the current time, `clock` seconds that only grow.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with context.running(settings, now) as parts:
             app.state.context = parts
-            app.state.guard = Guard(settings, parts.database, now)
+            app.state.guard = Guard(settings, parts.database, now, clock)
             yield
 
     app = FastAPI(
@@ -60,6 +69,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = context.utc_now
     for routes in (
         executions,
         listing,
+        lookup,
         history,
         links,
         streams,

@@ -10,6 +10,7 @@ from milepost.schemas.events import Requested
 from milepost.schemas.notifications import Execution, Transition, ViewedResource
 from milepost.schemas.values import (
     CONTRACT,
+    ExecutionId,
     Expectations,
     Labels,
     Level,
@@ -194,6 +195,23 @@ class Executions(Page):
     """A page of a tenant's executions, in the order of their first recorded times."""
 
     items: list[Execution]
+
+
+class ExecutionIds(BaseModel):
+    """Executions to look up; an id that is there twice counts once."""
+
+    model_config = CONTRACT
+    ids: list[ExecutionId] = Field(
+        min_length=1, max_length=500, examples=[["2f5d9f0e-5f5c-5c55-8a53-0b7a8f2e0f11"]]
+    )
+
+
+class FoundExecutions(BaseModel):
+    """The executions that were looked up, in the order of the ids, and the ids that name none."""
+
+    items: list[Execution]
+    unknown: list[str]
+    freshness: Freshness
 
 
 class Latest(BaseModel):

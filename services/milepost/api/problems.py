@@ -61,6 +61,9 @@ ISSUER_UNAVAILABLE: Final = Kind("issuer-unavailable", 503, "The issuer of token
 WEBHOOKS_NOT_CONFIGURED: Final = Kind("webhooks-not-configured", 503, "There are no webhooks here")
 SHUTTING_DOWN: Final = Kind("shutting-down", 503, "The API is shutting down")
 
+# What can be wrong with any body.
+OF_BODIES: Final = (MALFORMED_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST)
+
 _BY_STATUS: Final = {404: NO_SUCH_ROUTE, 405: METHOD_NOT_ALLOWED}
 
 

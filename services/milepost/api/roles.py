@@ -34,6 +34,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "cancel_execution": _PUBLISH,
     "read_execution": _READ,
     "list_executions": _READ,
+    "look_up_executions": _READ,
+    "publish_events": _PUBLISH,
     "stream_execution": _READ,
     "stream_tenant": _READ,
     "list_transitions": _READ,

@@ -47,7 +47,7 @@ class Found(NamedTuple):
         """The members of `notifications.Execution`; times are datetimes."""
         if isinstance(self.source, Request):
             return pending(self.source)
-        return render(orjson.loads(self.source)) | self.silence._asdict()
+        return shown(self.source, self.silence)
 
 
 async def find(context: Context, execution_id: str, tenant: str | None) -> Found | None:
@@ -104,6 +104,11 @@ def unknown(execution_id: str) -> Problem:
 def document(context: Context, found: Found) -> dict[str, Any]:
     """The view with its freshness: `documents.ExecutionAnswer`."""
     return fresh(found.view(), found.lag, context.now())
+
+
+def shown(body: str, silence: Silence) -> dict[str, Any]:
+    """The view of a stored body, and how silent the execution is."""
+    return render(orjson.loads(body)) | silence._asdict()
 
 
 def pending(request: Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from milepost.projections.queries.held import (
     Silence,
     Standing,
     execution,
+    executions_named,
     versions,
 )
 from milepost.projections.queries.history import (
@@ -82,6 +83,7 @@ __all__ = [
     "execution_events",
     "execution_logs",
     "executions",
+    "executions_named",
     "lag",
     "linked_states",
     "linking_executions",
@@ -100,6 +102,7 @@ __all__ = [
 
 _NAMES: Final = (
     "execution",
+    "executions_named",
     "lag",
     "versions",
     "positions_now",

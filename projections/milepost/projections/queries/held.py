@@ -5,10 +5,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
+import asyncpg
 import orjson
 
-from milepost.projections.queries.positions import PartitionLag, rows
+from milepost.projections.queries.positions import PartitionLag
+from milepost.projections.queries.positions import rows as lag_rows
 from milepost.projections.queries.records import Connection
+from milepost.projections.queries.requests import Request, read_request
 from milepost.projections.statements import statement
 
 # Seconds without an event after which an execution is silent where its request says nothing: by
@@ -25,7 +28,10 @@ class Silence(NamedTuple):
 
 
 class HeldExecution(NamedTuple):
-    """One row of `executions`, its body still JSON text (see `milepost.projections.body`)."""
+    """One row of `executions`, its body still JSON text (see `milepost.projections.body`).
+
+    `lag` is there where one was looked for.
+    """
 
     tenant: str
     state: str
@@ -33,7 +39,7 @@ class HeldExecution(NamedTuple):
     requested: bool
     body: str
     silence: Silence
-    lag: tuple[PartitionLag, ...]
+    lag: tuple[PartitionLag, ...] = ()
 
 
 class Standing(NamedTuple):
@@ -62,9 +68,33 @@ async def execution(
     )
     if row is None:
         return None
-    owner, state, version, requested, body, silent_since, overdue_since, *lags = row
+    return _held(row)._replace(lag=lag_rows(*row[7:]))
+
+
+def _held(row: asyncpg.Record) -> HeldExecution:
+    owner, state, version, requested, body, silent_since, overdue_since = row[:7]
     silence = Silence(silent_since, overdue_since)
-    return HeldExecution(owner, state, version, requested, body, silence, rows(*lags))
+    return HeldExecution(owner, state, version, requested, body, silence)
+
+
+async def executions_named(
+    connection: Connection,
+    execution_ids: Sequence[str],
+    tenant: str | None,
+    heartbeats: Heartbeats = NO_HEARTBEATS,
+    now: datetime | None = None,
+) -> list[HeldExecution | Request | None]:
+    """What there is of each of these executions: as the fold holds it, else as the API accepted it.
+
+    Otherwise as `execution`.
+    """
+    rows = await connection.fetch(
+        statement("executions_named"), execution_ids, tenant, heartbeats_json(heartbeats), now
+    )
+    return [
+        _held(row) if row["tenant"] else read_request(row[7:]) if row["noted_for"] else None
+        for row in rows
+    ]
 
 
 def heartbeats_json(heartbeats: Heartbeats) -> str:

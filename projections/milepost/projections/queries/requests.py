@@ -1,10 +1,8 @@
 """The ledger of requests that the API accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
-
-import asyncpg
+from typing import Any, NamedTuple
 
 from milepost.projections.queries.records import Connection, StoredRecord
 from milepost.projections.statements import statement
@@ -45,7 +43,7 @@ async def note_request(
 async def request(connection: Connection, execution_id: str, tenant: str | None) -> Request | None:
     """The request that the API accepted for this execution."""
     row = await connection.fetchrow(statement("request"), execution_id, tenant)
-    return _request(row) if row else None
+    return read_request(row) if row else None
 
 
 async def requests_unpublished(
@@ -53,7 +51,7 @@ async def requests_unpublished(
 ) -> list[Request]:
     """Requests that nobody has published, locked until the transaction ends, oldest first."""
     rows = await connection.fetch(statement("requests_unpublished"), older_than, limit)
-    return [_request(row) for row in rows]
+    return [read_request(row) for row in rows]
 
 
 async def mark_published(connection: Connection, published: Sequence[Request]) -> None:
@@ -65,7 +63,8 @@ async def mark_published(connection: Connection, published: Sequence[Request]) -
     )
 
 
-def _request(row: asyncpg.Record) -> Request:
+def read_request(row: Iterable[Any]) -> Request:
+    """The request in the columns that `request.sql` has."""
     tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
     key = str(execution_id).encode()
     event = decode(StoredRecord("", -1, -1, created_at, key, headers, value))

@@ -26,13 +26,6 @@ from milepost.schemas.events import CancellationRequested
 
 router: Final = APIRouter(route_class=StrictRoute, tags=["executions"])
 
-_BODY_PROBLEMS: Final = (
-    problems.MALFORMED_BODY,
-    problems.BODY_TOO_LARGE,
-    problems.UNSUPPORTED_MEDIA_TYPE,
-    problems.INVALID_REQUEST,
-)
-
 
 @router.post(
     "/tenants/{tenant}/executions",
@@ -45,7 +38,7 @@ _BODY_PROBLEMS: Final = (
         },
         202: {"model": documents.ExecutionAnswer, "description": "Accepted, and on its way."},
         **problems.responses(
-            *_BODY_PROBLEMS,
+            *problems.OF_BODIES,
             problems.KEY_REUSED,
             problems.DATABASE_UNAVAILABLE,
             problems.BROKER_UNAVAILABLE,
@@ -142,7 +135,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
         **problems.responses(
             problems.UNKNOWN_EXECUTION,
             problems.ALREADY_TERMINAL,
-            *_BODY_PROBLEMS,
+            *problems.OF_BODIES,
             problems.DATABASE_UNAVAILABLE,
             problems.BROKER_UNAVAILABLE,
         ),

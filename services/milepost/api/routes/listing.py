@@ -3,7 +3,6 @@
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import Field, StringConstraints
 
@@ -12,9 +11,9 @@ from milepost.api.answers import answer, freshness
 from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import PageQuery, Parts, TenantInPath, TimeInQuery, invalid
+from milepost.api.views import shown
 from milepost.projections import queries
 from milepost.projections.queries import ListingKey, Wanted
-from milepost.projections.view import render
 from milepost.schemas.values import (
     EARLIEST,
     LATEST,
@@ -151,9 +150,7 @@ async def list_executions(
         lag = await queries.lag(connection, parts.topic)
     return answer(
         {
-            "items": [
-                render(orjson.loads(row.body)) | row.silence._asdict() for row in listed.items
-            ],
+            "items": [shown(row.body, row.silence) for row in listed.items],
             "next_page_token": _pages.token(listed.next_key, question) if listed.next_key else None,
             "freshness": freshness(lag, parts.now()),
         }
