@@ -4,6 +4,7 @@
 `milepost.client.sync` has the same for code without an event loop. `WebhookVerifier` checks what a webhook endpoint receives.
 """
 
+from milepost.client.api_keys import ApiKey
 from milepost.client.commands import Commands
 from milepost.client.errors import (
     ApiError,
@@ -28,6 +29,13 @@ from milepost.client.http import (
 from milepost.client.publisher import Published, Publisher
 from milepost.client.subscriber import Subscriber
 from milepost.client.waiting import wait_for
+from milepost.client.webhook_endpoints import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookRedelivery,
+    WebhookSecret,
+)
 from milepost.client.webhooks import WebhookVerifier
 from milepost.schemas.notifications import Command, Completion, Execution, Transition
 from milepost.schemas.values import (
@@ -45,6 +53,7 @@ from milepost.schemas.webhooks import WebhookDisabled, WebhookMessage, WebhookTe
 
 __all__ = [
     "ApiError",
+    "ApiKey",
     "ApiUnavailable",
     "BrokerRefused",
     "BrokerUnavailable",
@@ -77,8 +86,13 @@ __all__ = [
     "TopicMissing",
     "Transition",
     "WaitTimeout",
+    "WebhookAttempt",
+    "WebhookDelivery",
     "WebhookDisabled",
+    "WebhookEndpoint",
     "WebhookMessage",
+    "WebhookRedelivery",
+    "WebhookSecret",
     "WebhookTest",
     "WebhookVerifier",
     "wait_for",

@@ -5,20 +5,18 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Final, Literal, Self
 
-import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from milepost.client.api_keys import ApiKeys
+from milepost.client.calls import Calls, given, quoted
 from milepost.client.errors import ApiError, ApiUnavailable, InvalidEvent, WaitTimeout
+from milepost.client.webhook_endpoints import WebhookEndpoints
 from milepost.schemas.notifications import OPEN, Execution, Transition, ViewedResource
 from milepost.schemas.values import TERMINAL, Level, State
 from milepost.settings import Settings
 
-Model = TypeVar("Model", bound=BaseModel)
-
-_PASSING: Final = frozenset({429, 502, 503, 504})
 # One request of a long poll; the API holds it no longer than that.
 _POLL_SECONDS: Final = 30
 _RETRY_SECONDS: Final = 0.5
@@ -71,12 +69,6 @@ class ExecutionLinks(BaseModel):
     next_page_token: str | None = None
 
 
-class _Page(BaseModel):
-    model_config = OPEN
-    items: list[dict[str, Any]]
-    next_page_token: str | None = None
-
-
 class MilepostClient:
     """A client of the HTTP API.
 
@@ -90,24 +82,21 @@ class MilepostClient:
             environment are ignored.
         timeout: seconds that one request may take.
 
-    Methods raise ApiError for what the API refuses (`status` 404: no such execution, or not this
-    token's to see) and ApiUnavailable when it does not answer.
+    `webhooks` manages the webhooks of tenants, `api_keys` keys. Methods raise ApiError for what the
+    API refuses (`status` 404: no such execution, or not this token's to see) and ApiUnavailable when
+    it does not answer.
     """
 
     def __init__(
         self, url: str | None = None, token: str | None = None, *, timeout: float = 10
     ) -> None:
         settings = Settings()
-        self.url = (url or settings.api_url).rstrip("/")
-        if token is None and url is None and settings.token is not None:
-            token = settings.token.get_secret_value()
-        self._http = httpx2.AsyncClient(
-            base_url=f"{self.url}/v1",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            trust_env=False,
-            follow_redirects=False,
-        )
-        self._timeout = timeout
+        if token is None and url is None:
+            token = settings.bearer
+        self._calls = Calls(url or settings.api_url, token, timeout)
+        self.url = self._calls.url
+        self.webhooks = WebhookEndpoints(self._calls)
+        self.api_keys = ApiKeys(self._calls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +107,7 @@ class MilepostClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
+        await self._calls.close()
 
     async def request(
         self,
@@ -143,9 +132,11 @@ class MilepostClient:
             "expectations": expectations,
             "requested_by": requested_by,
         }
-        path = f"/tenants/{_path(tenant)}/executions"
+        path = f"/tenants/{quoted(tenant)}/executions"
         headers = None if key is None else {b"Idempotency-Key": _header("key", key)}
-        return self._parse(Execution, await self._send("POST", path, body=body, headers=headers))
+        return self._calls.parse(
+            Execution, await self._calls.send("POST", path, body=given(body), headers=headers)
+        )
 
     async def cancel(
         self,
@@ -157,13 +148,15 @@ class MilepostClient:
     ) -> Execution:
         """Ask for an execution to be called off. ApiError 409: it is over already."""
         body = {"reason": reason, "requested_by": requested_by}
-        path = f"/executions/{_path(execution_id)}:cancel"
-        answer = await self._send("POST", path, query={"tenant": tenant}, body=body)
-        return self._parse(Execution, answer)
+        path = f"/executions/{quoted(execution_id)}:cancel"
+        answer = await self._calls.send("POST", path, query={"tenant": tenant}, body=given(body))
+        return self._calls.parse(Execution, answer)
 
     async def execution(self, execution_id: str, *, tenant: str | None = None) -> Execution:
         """What is known about an execution now."""
-        return await self._get(Execution, f"/executions/{_path(execution_id)}", {"tenant": tenant})
+        return await self._calls.get(
+            Execution, f"/executions/{quoted(execution_id)}", {"tenant": tenant}
+        )
 
     async def updates(
         self, execution_id: str, *, tenant: str | None = None
@@ -205,15 +198,15 @@ class MilepostClient:
         self, execution_id: str, *, tenant: str | None = None
     ) -> list[Transition]:
         """How it came into its states, in order, each with its three times."""
-        path = f"/executions/{_path(execution_id)}/transitions"
-        return [one async for one in self._pages(Transition, path, {"tenant": tenant})]
+        path = f"/executions/{quoted(execution_id)}/transitions"
+        return [one async for one in self._calls.pages(Transition, path, {"tenant": tenant})]
 
     async def logs(
         self, execution_id: str, *, tenant: str | None = None
     ) -> AsyncIterator[LogEntry]:
         """Its log lines in order, fetched page by page."""
-        path = f"/executions/{_path(execution_id)}/logs"
-        async for entry in self._pages(LogEntry, path, {"tenant": tenant}):
+        path = f"/executions/{quoted(execution_id)}/logs"
+        async for entry in self._calls.pages(LogEntry, path, {"tenant": tenant}):
             yield entry
 
     async def executions(
@@ -243,20 +236,20 @@ class MilepostClient:
             "order": order,
             "page_size": page_size,
         }
-        async for execution in self._pages(
-            Execution, f"/tenants/{_path(tenant)}/executions", filters
+        async for execution in self._calls.pages(
+            Execution, f"/tenants/{quoted(tenant)}/executions", filters
         ):
             yield execution
 
     async def resources(self, tenant: str) -> list[TenantResource]:
         """The resources of a tenant."""
-        path = f"/tenants/{_path(tenant)}/resources"
-        return [one async for one in self._pages(TenantResource, path, {})]
+        path = f"/tenants/{quoted(tenant)}/resources"
+        return [one async for one in self._calls.pages(TenantResource, path, {})]
 
     async def orphans(self, tenant: str) -> list[TenantResource]:
         """What a tenant's failed and cancelled executions left behind, and nobody has touched since."""
-        path = f"/tenants/{_path(tenant)}/orphans"
-        return [one async for one in self._pages(TenantResource, path, {})]
+        path = f"/tenants/{quoted(tenant)}/orphans"
+        return [one async for one in self._calls.pages(TenantResource, path, {})]
 
     async def resource_history(
         self,
@@ -268,15 +261,17 @@ class MilepostClient:
     ) -> list[TenantResource]:
         """Which executions made, changed and released a resource, in the order of time."""
         query = {"kind": kind, "id": resource_id, "provider": provider, "region": region}
-        return [one async for one in self._pages(TenantResource, "/resources", query)]
+        return [one async for one in self._calls.pages(TenantResource, "/resources", query)]
 
     async def links(self, execution_id: str, *, tenant: str | None = None) -> ExecutionLinks:
         """The executions that this one names in its links, and all that name it in theirs."""
-        path = f"/executions/{_path(execution_id)}/links"
+        path = f"/executions/{quoted(execution_id)}/links"
         incoming: tuple[LinkedExecution, ...] = ()
         token: str | None = None
         while True:
-            page = await self._get(ExecutionLinks, path, {"tenant": tenant, "page_token": token})
+            page = await self._calls.get(
+                ExecutionLinks, path, {"tenant": tenant, "page_token": token}
+            )
             incoming += page.incoming
             token = page.next_page_token
             if token is None:
@@ -286,7 +281,7 @@ class MilepostClient:
         self, execution_id: str, tenant: str | None
     ) -> AsyncIterator[Execution | ApiError | ApiUnavailable]:
         """Every newer version until the execution is over, and between them what was in the way."""
-        path = f"/executions/{_path(execution_id)}"
+        path = f"/executions/{quoted(execution_id)}"
         # From the first version on: it may appear between two looks.
         query: dict[str, Any] = {"tenant": tenant, "min_version": 0}
         while True:
@@ -294,7 +289,7 @@ class MilepostClient:
             held = _POLL_SECONDS if "wait" in query else 0
             news = False
             try:
-                view = await self._get(Execution, path, query, held=held)
+                view = await self._calls.get(Execution, path, query, held=held)
             except (ApiError, ApiUnavailable) as error:
                 if isinstance(error, ApiError) and error.status != 404 and error.status < 500:
                     raise
@@ -310,87 +305,9 @@ class MilepostClient:
                 await asyncio.sleep(_RETRY_SECONDS)
             query["wait"] = f"{_POLL_SECONDS}s"
 
-    async def _get(
-        self, model: type[Model], path: str, query: Mapping[str, Any], *, held: float = 0
-    ) -> Model:
-        """`held`: seconds that the API may keep the request waiting."""
-        return self._parse(model, await self._send("GET", path, query=query, held=held))
-
-    async def _pages(
-        self, model: type[Model], path: str, query: Mapping[str, Any]
-    ) -> AsyncIterator[Model]:
-        token: str | None = None
-        while True:
-            page = await self._get(_Page, path, {**query, "page_token": token})
-            for item in page.items:
-                yield self._parse(model, item)
-            token = page.next_page_token
-            if token is None:
-                return
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-        headers: Mapping[bytes, bytes] | None = None,
-        held: float = 0,
-    ) -> httpx2.Response:
-        try:
-            answer = await self._http.request(
-                method,
-                path,
-                params=_set(query or {}),
-                json=None if body is None else _set(body),
-                headers=headers,
-                timeout=self._timeout + held,
-            )
-        except httpx2.TimeoutException:
-            raise ApiUnavailable(self.url, f"no answer within {self._timeout:g} s") from None
-        except httpx2.RequestError as error:
-            raise ApiUnavailable(self.url, str(error) or type(error).__name__) from None
-        if answer.status_code in _PASSING:
-            raise ApiUnavailable(self.url, f"it answered {answer.status_code}")
-        if not answer.is_success:
-            raise _problem(answer)
-        return answer
-
-    def _parse(self, model: type[Model], answer: httpx2.Response | dict[str, Any]) -> Model:
-        try:
-            if isinstance(answer, dict):
-                return model.model_validate(answer, extra="ignore")
-            return model.model_validate_json(answer.content, extra="ignore")
-        except ValidationError as error:
-            reason = f"its answer is no {model.__name__} ({error.errors()[0]['msg']})"
-            raise ApiUnavailable(self.url, reason) from None
-
-
-def _set(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _path(segment: str) -> str:
-    return quote(segment, safe="")
-
 
 def _header(field: str, value: str) -> bytes:
     """UTF-8, as the API reads it. HTTP itself cannot carry control characters or outer blanks."""
     if not value.isprintable() or value != value.strip():
         raise InvalidEvent(field, "must not have control characters, or blanks at its ends")
     return value.encode()
-
-
-def _problem(answer: httpx2.Response) -> ApiError:
-    try:
-        problem = answer.json()
-        assert isinstance(problem, dict)
-    except (ValueError, AssertionError):
-        problem = {"detail": answer.text[:500] or None}
-    return ApiError(
-        answer.status_code,
-        str(problem.get("type") or "about:blank"),
-        str(problem.get("title") or answer.reason_phrase or "error"),
-        problem.get("detail"),
-    )

@@ -27,7 +27,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from milepost.client import execution as handles
-from milepost.client import http, publisher, subscriber, waiting
+from milepost.client import http, publisher, subscriber, waiting, webhook_endpoints
 from milepost.client.errors import MilepostError
 from milepost.client.processing import on_sigterm
 from milepost.schemas.notifications import Completion, Execution
@@ -220,6 +220,30 @@ def wait_for(
         return portal.call(waited)
 
 
+class WebhookEndpoints(_Twin[webhook_endpoints.WebhookEndpoints]):
+    """See `milepost.client.MilepostClient.webhooks`."""
+
+    def __init__(self, client: "MilepostClient") -> None:
+        self._twin = client._twin.webhooks
+        self._client = client
+
+    def _call(self, method: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        return self._client._call(method)
+
+    create = _blocking(webhook_endpoints.WebhookEndpoints.create)
+    endpoints = _blocking(webhook_endpoints.WebhookEndpoints.endpoints)
+    endpoint = _blocking(webhook_endpoints.WebhookEndpoints.endpoint)
+    change = _blocking(webhook_endpoints.WebhookEndpoints.change)
+    delete = _blocking(webhook_endpoints.WebhookEndpoints.delete)
+    secret = _blocking(webhook_endpoints.WebhookEndpoints.secret)
+    rotate_secret = _blocking(webhook_endpoints.WebhookEndpoints.rotate_secret)
+    test = _blocking(webhook_endpoints.WebhookEndpoints.test)
+    deliveries = _iterating(webhook_endpoints.WebhookEndpoints.deliveries)
+    delivery = _blocking(webhook_endpoints.WebhookEndpoints.delivery)
+    redeliver = _blocking(webhook_endpoints.WebhookEndpoints.redeliver)
+    redeliver_since = _blocking(webhook_endpoints.WebhookEndpoints.redeliver_since)
+
+
 class MilepostClient(_Block[http.MilepostClient]):
     """See `milepost.client.MilepostClient`."""
 
@@ -237,3 +261,8 @@ class MilepostClient(_Block[http.MilepostClient]):
     updates = _iterating(http.MilepostClient.updates)
     logs = _iterating(http.MilepostClient.logs)
     executions = _iterating(http.MilepostClient.executions)
+
+    @property
+    def webhooks(self) -> WebhookEndpoints:
+        """See `milepost.client.MilepostClient`."""
+        return WebhookEndpoints(self)
