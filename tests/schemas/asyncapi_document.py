@@ -86,9 +86,8 @@ class Document:
 
     def _with_traits(self, node: Json) -> Json:
         merged: Json = {}
-        for trait in node.get("traits", []):
-            merged = _merge(merged, self.follow(trait))
-        merged = _merge(merged, node)
+        for layer in (*map(self.follow, node.get("traits", [])), node):
+            merged = _merge(merged, layer)
         return merged
 
     def _validator(self, schema: Json) -> Draft7Validator:

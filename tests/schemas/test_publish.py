@@ -17,7 +17,7 @@ from schemas.records import Record
 from schemas.strategies import event_data
 
 PUBLISHED = Path(__file__).parents[2] / "schemas" / "published"
-EXAMPLES = sorted((PUBLISHED / "examples").rglob("*.json"))
+EXAMPLES = sorted((PUBLISHED / "examples").glob("milepost.execution.*/*.json"))
 
 
 def _tree(directory: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from milepost.schemas.binding import (
     TRACEPARENT_PATTERN,
 )
 from milepost.schemas.events import EVENTS, EventData, Requested
+from milepost.schemas.example_notifications import notifications
 from milepost.schemas.examples import Example, examples
 from milepost.schemas.identifiers import NAMESPACE
 from milepost.schemas.json_schemas import shared_schemas
@@ -204,6 +205,7 @@ def _example(example: Example) -> Json:
 def _notification(type_: str, model: type[Completion | Command], **constant: str) -> Json:
     [(member, value)] = constant.items()
     narrowed = {"type": "object", "properties": {member: {"const": value}}}
+    shown = [_example(example) for example in notifications() if example.type == type_]
     return {
         "name": type_,
         "title": type_,
@@ -214,6 +216,7 @@ def _notification(type_: str, model: type[Completion | Command], **constant: str
             "properties": {"ce_type": {"const": type_}, "ce_source": {"const": SOURCE}},
         },
         "payload": {"allOf": [{"$ref": f"#/components/schemas/{model.__name__}"}, narrowed]},
+        **({"examples": shown} if shown else {}),
     }
 
 

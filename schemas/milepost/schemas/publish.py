@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from milepost.schemas import asyncapi, yaml_text
 from milepost.schemas.events import EVENTS
+from milepost.schemas.example_notifications import notifications
 from milepost.schemas.examples import examples
 from milepost.schemas.failures import CATALOGUE
 from milepost.schemas.json_schemas import json_schema
@@ -54,7 +55,7 @@ def published() -> dict[str, bytes]:
         documents[f"events/{name}.schema.json"] = json_schema(name, data)
     for name, model in NOTIFICATIONS.items():
         documents[f"notifications/{name}.schema.json"] = json_schema(f"milepost.{name}", model)
-    for example in examples():
+    for example in (*examples(), *notifications()):
         documents[f"examples/{example.type}/{example.name}.json"] = example.document()
     files = {path: _pretty(document) for path, document in documents.items()}
     files["asyncapi.yaml"] = yaml_text.dump(asyncapi.document()).encode()
