@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
 from milepost.cli import display, logs
+from milepost.cli.asking import asked
 from milepost.cli.display import Output
 from milepost.client import ApiKey, MilepostClient
 from milepost.settings import Settings
@@ -21,8 +21,6 @@ app: Final = App(
     """,
 )
 _BOOTSTRAP: Final = "bootstrap"
-
-T = TypeVar("T")
 Several = Annotated[list[str] | None, Parameter(negative=())]
 
 
@@ -49,7 +47,7 @@ def create(
         output: The token alone, or one JSON object.
     """
     expires_at = None if expires_in is None else datetime.now(UTC) + expires_in
-    made = _asked(
+    made = asked(
         lambda api: api.api_keys.create(name, grant, providers=provider, expires_at=expires_at)
     )
     assert made.token is not None, "a new key has its token"
@@ -71,26 +69,22 @@ def list_(*, output: Output = "text") -> None:
     async def look(api: MilepostClient) -> list[ApiKey]:
         return [key async for key in api.api_keys.list()]
 
-    keys = _asked(look)
-    if output == "json":
-        print(json.dumps([key.model_dump(mode="json") for key in keys]))
-    elif output == "jsonl":
-        for key in keys:
-            print(key.model_dump_json())
-    else:
-        table = display.table("ID", "NAME", "GRANTS", "CREATED", "LAST USED", "GOOD UNTIL")
-        for key in keys:
-            table.add_row(
-                key.key_id,
-                key.name,
-                " ".join(key.grants),
-                display.moment(key.created_at),
-                display.moment(key.last_used_at),
-                f"revoked {display.moment(key.revoked_at)}"
-                if key.revoked_at
-                else display.moment(key.expires_at),
-            )
-        display.console().print(table)
+    keys = asked(look)
+    rows = [
+        (
+            key.key_id,
+            key.name,
+            " ".join(key.grants),
+            display.moment(key.created_at),
+            display.moment(key.last_used_at),
+            f"revoked {display.moment(key.revoked_at)}"
+            if key.revoked_at
+            else display.moment(key.expires_at),
+        )
+        for key in keys
+    ]
+    columns = ("ID", "NAME", "GRANTS", "CREATED", "LAST USED", "GOOD UNTIL")
+    display.show_all(keys, output, columns, rows)
 
 
 @app.command
@@ -102,7 +96,7 @@ def revoke(key_id: Annotated[str, Parameter(name="ID")], /) -> None:
     Args:
         key_id: The key's id: what stands between `mp_` and the next `_` of its token.
     """
-    _asked(lambda api: api.api_keys.revoke(key_id))
+    asked(lambda api: api.api_keys.revoke(key_id))
 
 
 @app.command
@@ -119,12 +113,3 @@ def bootstrap() -> None:
     settings = Settings()
     logs.configure_for_commands(settings)
     print(asyncio.run(bootstrap(settings.dsn, _BOOTSTRAP)).get_secret_value())
-
-
-def _asked(question: Callable[[MilepostClient], Coroutine[Any, Any, T]]) -> T:
-    async def ask() -> T:
-        async with MilepostClient() as api:
-            return await question(api)
-
-    logs.configure_for_commands(Settings())
-    return asyncio.run(ask())

@@ -1,11 +1,13 @@
-"""How executions look in a terminal, in JSON, and in a pipe."""
+"""How executions and lists look in a terminal, in JSON, and in a pipe."""
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +16,8 @@ from milepost.client import Execution
 Output = Annotated[Literal["text", "json", "jsonl"], Parameter(name=["--output", "-o"])]
 # Nobody reads a pipe: there, nothing is wrapped to a width.
 _PIPE_WIDTH = 400
+_SHOWN = 2_000
+_IDENTIFIERS = ("EXECUTION", "ENDPOINT", "DELIVERY")
 
 
 def console() -> Console:
@@ -27,8 +31,27 @@ def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the style of this command; identifiers are never cut."""
     made = Table(title=title, box=None, title_justify="left", pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold", no_wrap=column == "EXECUTION")
+        made.add_column(column, overflow="fold", no_wrap=column in _IDENTIFIERS)
     return made
+
+
+def show_all(
+    found: Sequence[BaseModel],
+    output: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+) -> None:
+    """Print a list as `output` asks: a table of these rows, one JSON array, or one object a line."""
+    if output == "json":
+        print(json.dumps([one.model_dump(mode="json") for one in found]))
+    elif output == "jsonl":
+        for one in found:
+            print(one.model_dump_json())
+    else:
+        made = table(*columns)
+        for cells in rows:
+            made.add_row(*cells)
+        console().print(made)
 
 
 def row(execution: Execution) -> tuple[str, str, str, str, str, str]:
@@ -90,3 +113,9 @@ def moment(time: datetime | None) -> str:
 def seconds(duration: float | None) -> str:
     """A duration."""
     return "-" if duration is None else f"{duration:.1f} s"
+
+
+def one_line(text: str) -> str:
+    """One line of bounded length: what others have written must not drive the terminal."""
+    line = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:_SHOWN])
+    return line if len(text) <= _SHOWN else f"{line} ... ({len(text):,} characters)"

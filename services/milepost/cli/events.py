@@ -20,7 +20,6 @@ app: Final = App(
     """,
 )
 _CONNECT_SECONDS: Final = 10
-_SHOWN: Final = 2_000
 
 
 @app.command
@@ -88,18 +87,12 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "clocks", "these times disagree by more than five minutes"
     if event := found["event"]:
         yield "event", f"{event['type']} {event['id']} from {event['source']}"
-        yield "data", _shown(json.dumps(event["data"], ensure_ascii=False))
+        yield "data", display.one_line(json.dumps(event["data"], ensure_ascii=False))
     for sent in found["emitted"]:
         yield "emitted", f"{sent['topic']} {sent['type']} {sent['id'] or ''}".rstrip()
-    yield "key", _shown(found["key"] or "(none)")
+    yield "key", display.one_line(found["key"] or "(none)")
     for name, value in found["headers"]:
-        yield "header", _shown(f"{name}={'(null)' if value is None else value}")
+        yield "header", display.one_line(f"{name}={'(null)' if value is None else value}")
     yield "value", f"{found['value_bytes']} bytes, sha256 of the record {found['sha256']}"
     if not found["event"] and found["value"] is not None:
-        yield "raw", _shown(found["value"])
-
-
-def _shown(text: str) -> str:
-    """One line of bounded length: what a record holds must not drive the terminal."""
-    line = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:_SHOWN])
-    return line if len(text) <= _SHOWN else f"{line} ... ({len(text):,} characters)"
+        yield "raw", display.one_line(found["value"])

@@ -1,19 +1,17 @@
 """The commands that ask the API about executions."""
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
-from milepost.cli import display, logs
+from milepost.cli import display
+from milepost.cli.asking import asked
 from milepost.cli.display import Output
 from milepost.cli.failures import Unable
 from milepost.client import Execution, MilepostClient, State, WaitTimeout
-from milepost.settings import Settings
 
 app: Final = App(
     name="executions",
@@ -25,8 +23,6 @@ app: Final = App(
 TIMED_OUT: Final = 124
 _STATUS: Final = {State.SUCCEEDED: 0, State.FAILED: 1, State.CANCELLED: 2}
 _COLUMNS: Final = ("EXECUTION", "OPERATION", "STATE", "REQUESTED", "DURATION", "RESULT")
-
-T = TypeVar("T")
 Id = Annotated[str, Parameter(name="ID")]
 
 
@@ -58,7 +54,7 @@ def get(
                 pass  # as it is, then
         return await api.execution(execution_id, tenant=tenant)
 
-    _show(_asked(look), output)
+    _show(asked(look), output)
 
 
 @app.command(name="list")
@@ -101,17 +97,8 @@ def list_(
                 break
         return found[::-1]
 
-    found = _asked(look)
-    if output == "json":
-        print(json.dumps([one.model_dump(mode="json") for one in found]))
-    elif output == "jsonl":
-        for one in found:
-            print(one.model_dump_json())
-    else:
-        table = display.table(*_COLUMNS)
-        for one in found:
-            table.add_row(*display.row(one))
-        display.console().print(table)
+    found = asked(look)
+    display.show_all(found, output, _COLUMNS, map(display.row, found))
 
 
 @app.command
@@ -151,7 +138,7 @@ def watch(
             await follow(api)
 
     try:
-        _asked(in_time)
+        asked(in_time)
     except TimeoutError:
         state = last.state.value if last else "not known"
         raise Unable(f"execution {execution_id} is {state} after {timeout}.", TIMED_OUT) from None
@@ -180,16 +167,7 @@ def cancel(
         tenant: Whose it is, where several tenants may be asked about.
         output: Lines for people, or one JSON object.
     """
-    _show(_asked(lambda api: api.cancel(execution_id, reason=reason, tenant=tenant)), output)
-
-
-def _asked(question: Callable[[MilepostClient], Coroutine[Any, Any, T]]) -> T:
-    async def ask() -> T:
-        async with MilepostClient() as api:
-            return await question(api)
-
-    logs.configure_for_commands(Settings())
-    return asyncio.run(ask())
+    _show(asked(lambda api: api.cancel(execution_id, reason=reason, tenant=tenant)), output)
 
 
 def _show(execution: Execution, output: str) -> None:

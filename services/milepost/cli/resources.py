@@ -1,16 +1,13 @@
 """The commands that ask the API about resources."""
 
-import asyncio
-import json
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
-from milepost.cli import display, logs
+from milepost.cli import display
+from milepost.cli.asking import asked
 from milepost.cli.display import Output
-from milepost.client import MilepostClient, TenantResource
-from milepost.settings import Settings
+from milepost.client import TenantResource
 
 app: Final = App(
     name="resources",
@@ -31,10 +28,10 @@ def orphans(*, tenant: str, output: Output = "text") -> None:
         tenant: Whose resources.
         output: A table for people, one JSON array, or one JSON object a line.
     """
-    found = _asked(lambda api: api.orphans(tenant))
+    found = asked(lambda api: api.orphans(tenant))
     rows = [(*_resource(one), _state(one), *_reported(one)) for one in found]
     columns = ("KIND", "ID", "PROVIDER", "REGION", "LEFT BY", "EXECUTION", "OPERATION", "LAST SEEN")
-    _show(found, output, columns, rows)
+    display.show_all(found, output, columns, rows)
 
 
 @app.command
@@ -58,7 +55,7 @@ def history(
         region: Only the resource in this region.
         output: A table for people, one JSON array, or one JSON object a line.
     """
-    found = _asked(
+    found = asked(
         lambda api: api.resource_history(kind, resource_id, provider=provider, region=region)
     )
     rows = [
@@ -74,7 +71,7 @@ def history(
         for one in found
     ]
     columns = ("TIME", "ACTION", "STATUS", "TENANT", "EXECUTION", "OPERATION", "STATE")
-    _show(found, output, columns, rows)
+    display.show_all(found, output, columns, rows)
 
 
 def _state(one: TenantResource) -> str:
@@ -87,32 +84,3 @@ def _resource(one: TenantResource) -> tuple[str, str, str, str]:
 
 def _reported(one: TenantResource) -> tuple[str, str, str]:
     return one.execution_id, one.operation or "-", display.moment(one.occurred_at)
-
-
-def _asked(
-    question: Callable[[MilepostClient], Coroutine[Any, Any, list[TenantResource]]],
-) -> list[TenantResource]:
-    async def ask() -> list[TenantResource]:
-        async with MilepostClient() as api:
-            return await question(api)
-
-    logs.configure_for_commands(Settings())
-    return asyncio.run(ask())
-
-
-def _show(
-    found: list[TenantResource],
-    output: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-) -> None:
-    if output == "json":
-        print(json.dumps([one.model_dump(mode="json") for one in found]))
-    elif output == "jsonl":
-        for one in found:
-            print(one.model_dump_json())
-    else:
-        table = display.table(*columns)
-        for row in rows:
-            table.add_row(*row)
-        display.console().print(table)
