@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -340,6 +341,32 @@ async def test_a_resolver_that_hangs_or_fails_ends_in_time() -> None:
     assert none.error == "the host name cannot be resolved"
 
 
+async def test_names_whose_servers_hang_do_not_hold_up_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, released = socket.getaddrinfo, threading.Event()
+
+    def system(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(".example"):
+            released.wait(DEADLINE)
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", system)
+    async with serving(polite) as server, Caller(LOOPBACK) as caller:
+        try:
+            hanging = [
+                asyncio.create_task(caller.call(f"https://{number}.example/", {}, b""))
+                for number in range(100)
+            ]
+            answer = await caller.call(f"http://127.1:{server.port}/", {}, b"")
+        finally:
+            released.set()
+        answers = await asyncio.gather(*hanging)
+    assert answer.status_code == 200
+    assert {one.error for one in answers} == {"the host name cannot be resolved"}
+
+
 async def test_tls_goes_by_the_name_although_the_address_is_called(authority: Authority) -> None:
     asked: list[str | None] = []
     tls = authority.serving("hooks.example")
@@ -438,6 +465,24 @@ async def test_a_host_that_hangs_does_not_hold_the_calls_of_others() -> None:
     assert quick.status_code == 200
     assert [answer.status_code for answer in answers] == [204, 204]
     assert len(server.requests) == 2
+
+
+async def test_calls_at_once_are_bounded_over_all_hosts() -> None:
+    limits, come, enough = Limits(connect_seconds=0.5, calls=1), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        come.set()
+        await enough.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with serving(slow) as server, Caller(LOOPBACK, limits) as caller:
+        held = asyncio.create_task(caller.call(f"http://127.0.0.1:{server.port}/", {}, b""))
+        async with asyncio.timeout(DEADLINE):
+            await come.wait()
+        second = await caller.call(f"http://127.1:{server.port}/", {}, b"")
+        enough.set()
+        assert (await held).status_code == 204
+    assert second.error == "too many calls are under way"
 
 
 async def test_a_call_waits_for_its_turn() -> None:

@@ -8,6 +8,8 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -21,6 +23,8 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 # However many addresses a name has: each takes its share of the time.
 _TRIED: Final = 4
+# The loop has few threads of its own: names whose servers hang would hold up those of other tenants.
+_LOOK_UPS: Final = ThreadPoolExecutor(256, "look-up")
 _ONLY_HTTPS: Final = "only https is called"
 _UNRESOLVED: Final = "the host name cannot be resolved"
 # A name, or an address without the zone that would make it one of this machine's own.
@@ -110,5 +114,6 @@ def target(url: str) -> httpx2.URL:
 
 async def addresses_of(host: str) -> Sequence[str]:
     """The addresses of `host` in the resolver's order: from DNS, or those that a numeric form means."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return [str(address[0]) for *_, address in found]
