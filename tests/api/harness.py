@@ -168,10 +168,10 @@ def document(response: httpx2.Response, status: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def running_api(settings: Settings) -> AsyncIterator[Api]:
-    """The API on a free port, in this process."""
+async def running_api(settings: Settings, **clocks: Any) -> AsyncIterator[Api]:
+    """The API on a free port, in this process; `clocks` as for `create_app`."""
     async with (
-        served(settings) as (url, parts),
+        served(settings, **clocks) as (url, parts),
         await store.connect(settings.dsn, size=2) as pool,
         httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
     ):
@@ -179,9 +179,9 @@ async def running_api(settings: Settings) -> AsyncIterator[Api]:
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[tuple[str, Context]]:
+async def served(settings: Settings, **clocks: Any) -> AsyncIterator[tuple[str, Context]]:
     """The application behind uvicorn: its address and its parts."""
-    app = create_app(settings)
+    app = create_app(settings, **clocks)
     config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

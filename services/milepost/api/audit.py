@@ -35,7 +35,7 @@ class Deed(NamedTuple):
 
 
 class Audit:
-    """Notes deeds in the database. `now` and `clock` as in `Context` and `Rates`."""
+    """Notes deeds in the database. `now` and `clock` as for `create_app`."""
 
     def __init__(
         self, database: Database, now: Callable[[], datetime], clock: Callable[[], float]

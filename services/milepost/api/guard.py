@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
 from typing import Any, Final
@@ -55,14 +54,14 @@ def require_guarded(app: FastAPI) -> None:
 
 
 class Guard:
-    """Decides about every request. `now` and `clock` as in `Context` and `Rates`."""
+    """Decides about every request. `now` and `clock` as for `create_app`."""
 
     def __init__(
         self,
         settings: Settings,
         database: Database,
         now: Callable[[], datetime],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         rate = settings.api_requests_per_second
         self._open = settings.api_access == "open"

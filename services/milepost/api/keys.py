@@ -77,7 +77,7 @@ def is_api_key(token: str) -> bool:
 
 
 class Keys:
-    """Tells whose key a token is. `now` and `clock` as in `Context` and `Rates`."""
+    """Tells whose key a token is. `now` and `clock` as for `create_app`."""
 
     def __init__(
         self, database: Database, now: Callable[[], datetime], clock: Callable[[], float]

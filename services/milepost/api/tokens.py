@@ -40,7 +40,7 @@ _registry: Final = _Registry(strict_check_header=False)
 
 
 class Tokens:
-    """Verifies tokens. `now` and `clock` as in `Context` and `Rates`."""
+    """Verifies tokens. `now` and `clock` as for `create_app`."""
 
     def __init__(
         self, settings: Settings, now: Callable[[], datetime], clock: Callable[[], float]
