@@ -75,8 +75,8 @@ class WebhookVerifier:
             body: the request's body, byte for byte as it came.
             now: the time, aware; by default the clock's. More than five minutes away is refused.
 
-        Returns the completion; a WebhookTest or WebhookDisabled that concerns the endpoint itself; the
-        whole WebhookMessage where its type is not known, from a newer Milepost.
+        Returns the completion; a WebhookTest or WebhookDisabled, which are about endpoints themselves;
+        the whole WebhookMessage where its type is not known, from a newer Milepost.
 
         Raises InvalidSignature for everything else, whatever is wrong with it.
         """
