@@ -27,7 +27,6 @@ _CLIENT: Final = {
 }  # fmt: skip
 # Short programs: start quickly.
 _QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-_NATIVE: Final = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
 
 async def compiled(source: Path, classes: Path) -> list[str | Path]:
@@ -47,4 +46,4 @@ async def compiled(source: Path, classes: Path) -> list[str | Path]:
     )  # fmt: skip
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
-    return [JAVA, *_QUICK, *_NATIVE, "-cp", f"{classes}{os.pathsep}{class_path}", source.stem]
+    return [JAVA, *_QUICK, "-cp", f"{classes}{os.pathsep}{class_path}", source.stem]

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID, uuid5
 
 import pytest
+import rfc8785
 from pydantic_asyncapi import AsyncAPI
 
 from milepost.schemas.events import EVENTS
@@ -21,6 +23,8 @@ document = Document()
 OPERATIONS = {name: document.operation(name) for name in document.tree["operations"]}
 MESSAGES = [message for operation in OPERATIONS.values() for message in operation.messages]
 EXAMPLES = [(message, example) for message in MESSAGES for example in message.examples]
+
+VECTORS = json.loads((PUBLISHED.parent / "identifiers.json").read_bytes())["execution_id"]
 
 
 def test_it_is_asyncapi_3() -> None:
@@ -120,6 +124,29 @@ def test_a_required_header_is_missed(without: str) -> None:
     message, example = next(one for one in EXAMPLES if one[0].content_type == "application/json")
     headers = {name: value for name, value in example["headers"].items() if name != without}
     assert not message.headers.is_valid(headers)
+
+
+def _filled(rule: Any, given: dict[str, Any]) -> Any:
+    match rule:
+        case list():
+            return [_filled(item, given) for item in rule]
+        case dict():
+            return {name: _filled(item, given) for name, item in rule.items()}
+    return given[rule.strip("{}")]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_execution_id_is_computed_as_the_document_says(vector: dict[str, Any]) -> None:
+    rule = document.tree["components"]["messages"]["requested"]["x-execution-id"]
+    given = {
+        **vector,
+        "idempotency_key": vector["key"],
+        "parameters": vector["parameters"] or {},
+        "links": vector["links"] or {},
+    }
+    identity = _filled(rule["without-key" if vector["key"] is None else "with-key"], given)
+    named = uuid5(UUID(rule["namespace"]), rfc8785.dumps(identity).decode())
+    assert str(named) == vector["execution_id"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 It is written from the side of those who use Milepost: they send events and receive the rest.
 """
 
+from datetime import timedelta
 from typing import Any, Final
 
 from milepost.schemas.asyncapi_messages import BINDING_VERSION, components, messages
@@ -106,7 +107,7 @@ def _name(topic: Topic) -> str:
 
 
 def _channel(name: str, topic: Topic, carried: Json) -> Json:
-    days = topic.retention_ms // 86_400_000
+    days = timedelta(milliseconds=topic.retention_ms).days
     return {
         "address": topic.name,
         "description": f"{_CHANNELS[name]} Kept for {days} days. A new topic gets "

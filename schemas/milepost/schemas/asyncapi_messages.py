@@ -63,7 +63,8 @@ _ATTRIBUTES: Final[dict[str, Json]] = {
     "type": {},
     "time": {
         "format": "date-time",
-        "description": "When it was reported: RFC 3339 with an offset.",
+        "description": "When it was reported; in what Milepost sends, when the event behind it was "
+        "recorded. RFC 3339 with an offset.",
     },
     "subject": {"pattern": UUID_PATTERN, "description": "The execution id, which is the key too."},
     "tenantid": {"pattern": TENANT_PATTERN, "description": "Whose execution it is."},
