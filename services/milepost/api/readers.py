@@ -58,39 +58,55 @@ class Dropped(Ended):
         self.tenant = tenant
 
 
+class _Held(NamedTuple):
+    """News that waits: what it is now, up to which vector it first was news, and up to which it is."""
+
+    news: News
+    first: Vector
+    last: Vector
+
+
 class Reader:
     """The buffer of one open stream."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self._seen: Vector = {}
-        self._pending: dict[str, tuple[News, Vector]] = {}
+        self._waiting: dict[str, _Held] = {}
         self._filled = asyncio.Event()
         self._ended: Ended | None = None
 
     def start(self, seen: Vector) -> None:
         """What is true up to `seen` has been read; only what lies beyond is news."""
         self._seen = seen
-        self._pending = {
-            name: held for name, held in self._pending.items() if not within(held[1], seen)
+        self._waiting = {
+            name: held for name, held in self._waiting.items() if not within(held.last, seen)
         }
+        if not self._waiting and self._ended is None:
+            self._filled.clear()
 
     def hear(self, news: Iterable[News], until: Vector) -> None:
         """Keep what concerns the subject; end the stream where that is too much."""
-        if within(until, self._seen):
+        if self._ended is not None or within(until, self._seen):
             return
         for one in news:
             if self.subject.covers(one):
-                # Behind everything else: an id must not overtake what is still to be given out.
-                held = self._pending.pop(one.execution_id, None)
-                if held and held[0].completion_id:
-                    one = one._replace(completion_id=held[0].completion_id)
-                self._pending[one.execution_id] = (one, until)
-        if len(self._pending) > BUFFERED:
-            self._pending.clear()
+                self._keep(one, until)
+        if len(self._waiting) > BUFFERED:
+            self._waiting.clear()
             self.end(Dropped(self.subject.tenant))
-        elif self._pending:
+        elif self._waiting:
             self._filled.set()
+
+    def _keep(self, news: News, until: Vector) -> None:
+        held = self._waiting.get(news.execution_id)
+        if held is None:
+            self._waiting[news.execution_id] = _Held(news, until, until)
+            return
+        # In its place: what is told with the id of the older news includes that.
+        completion = held.news.completion_id or news.completion_id
+        news = news._replace(completion_id=completion)
+        self._waiting[news.execution_id] = held._replace(news=news, last=until)
 
     def end(self, why: Ended) -> None:
         """Make `take` raise this, once what is left has been taken."""
@@ -103,16 +119,15 @@ class Reader:
         Raises Ended.
         """
         await self._filled.wait()
-        if not self._pending:
+        if not self._waiting:
             assert self._ended is not None, "filled without news"
             raise self._ended
-        name = next(iter(self._pending))
-        news, until = self._pending.pop(name)
-        following = next(iter(self._pending.values()), None)
+        taken = self._waiting.pop(next(iter(self._waiting)))
+        following = next(iter(self._waiting.values()), None)
         if following is None and self._ended is None:
             self._filled.clear()
-        is_last = following is None or following[1] is not until
-        return news, until if is_last else None
+        is_last = following is None or following.first is not taken.first
+        return taken.news, taken.first if is_last else None
 
     @property
     def idle(self) -> bool:
