@@ -29,19 +29,19 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """A server that, once it has read a request, does as told; every connection ends with the block."""
     requests: list[bytes] = []
-    connections: set[asyncio.Task[None]] = set()
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        connections.add(task)
+        connections[task] = writer
         try:
             requests.append(await read_request(reader))
             await behaviour(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the caller has gone
         finally:
-            connections.discard(task)
+            del connections[task]
             writer.close()
 
     server = await asyncio.start_server(serve, host, 0, ssl=tls)
@@ -49,9 +49,9 @@ async def serving(
         yield Server(server.sockets[0].getsockname()[1], requests)
     finally:
         server.close()
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        for writer in connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*connections)
 
 
 def answering(answer: bytes) -> Behaviour:
@@ -69,7 +69,7 @@ def repeating(part: bytes, first: bytes = b"", pause: float = 0) -> Behaviour:
 
     async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(first)
-        while True:
+        while not writer.is_closing():
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)

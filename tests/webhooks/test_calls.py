@@ -162,7 +162,7 @@ async def test_an_endpoint_that_never_answers_ends_in_time(name: str) -> None:
         answer = await caller.call(f"http://127.0.0.1:{server.port}/", {}, b"{}")
         assert time.monotonic() - begun < IMPATIENT.total_seconds + GRACE
     assert (answer.status_code, answer.error) == (None, _LATE)
-    assert answer.duration_seconds >= IMPATIENT.total_seconds
+    assert answer.duration_seconds > IMPATIENT.total_seconds * 0.9
 
 
 @pytest.mark.parametrize("name", _NO_ANSWER)
