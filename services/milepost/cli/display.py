@@ -54,6 +54,12 @@ def show_all(
         console().print(made)
 
 
+def show_facts(found: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one a line."""
+    for name, value in found:
+        print(f"{name + ':':<12} {one_line(value)}")
+
+
 def row(execution: Execution) -> tuple[str, str, str, str, str, str]:
     """Execution, operation, state, when it was requested, how long it took, and what came of it."""
     return (

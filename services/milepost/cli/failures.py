@@ -15,6 +15,8 @@ from milepost.cli.logs import without_passwords
 from milepost.client import ApiUnavailable, BrokerUnavailable, InvalidEvent, MilepostError
 from milepost.settings import Settings
 
+# As cyclopts has it.
+USAGE: Final = 2
 # As sysexits.h has them.
 UNUSABLE_DATA: Final = 65
 UNAVAILABLE: Final = 69
