@@ -351,10 +351,16 @@ def encode(
     value = data.model_dump_json(exclude_none=True).encode()
     headers = [(f"ce_{name}", _utf8(text)) for name, text in attributes.items()]
     headers += [("ce_specversion", b"1.0"), ("content-type", BINARY)]
-    outcome = decode(_Draft(key=subject, value=value, headers=headers))
+    record = Encoded(subject, value, headers)
+    outcome = check(record)
     if isinstance(outcome, Rejection):
         raise ValueError(f"{outcome.field}: {outcome.message}")
-    return Encoded(subject, value, headers)
+    return record
+
+
+def check(record: Encoded) -> Event | Rejection:
+    """The event that a record holds which has no place in the log yet, or why it holds none."""
+    return decode(_Draft(record.key, record.value, record.headers))
 
 
 def _utf8(text: str) -> bytes:

@@ -8,15 +8,18 @@ import structlog
 from aiokafka.client import AIOKafkaClient
 
 from milepost.api.access import EVERYTHING, Scope
-from milepost.api.problems import BROKER_UNAVAILABLE, Problem
-from milepost.client import InvalidEvent, MilepostError, Publisher, TopicMissing
+from milepost.api.problems import BODY_TOO_LARGE, BROKER_UNAVAILABLE, Problem
+from milepost.client import InvalidEvent, MilepostError, Published, Publisher, TopicMissing
 from milepost.client.broker import understood
-from milepost.schemas.events import EventData
+from milepost.schemas.binding import Encoded
+from milepost.schemas.topics import MAX_EVENT_BYTES
 from milepost.settings import Settings
 
 SOURCE: Final = "/milepost/api"
 PUBLISH_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.5
+# What a record may take beside its value and headers.
+_RECORD_OVERHEAD: Final = 4_096
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -48,10 +51,8 @@ class Broker:
                 _log.warning("cannot_publish", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def publish(
-        self, data: EventData, tenant: str, execution_id: str, *, event_id: str | None = None
-    ) -> None:
-        """Publish one event; returns when every in-sync replica has it.
+    async def publish(self, record: Encoded, tenant: str) -> Published:
+        """Publish one event of this tenant's; returns when every in-sync replica has it.
 
         Raises Problem: 404 and 403 as `Scope.require`, and 503 when it cannot be said in time: the
         event may still arrive, and publishing it again under the same id is harmless.
@@ -61,12 +62,22 @@ class Broker:
         try:
             async with asyncio.timeout(self._seconds):
                 publisher = await asyncio.shield(self._opened)
-                await publisher.publish(data, tenant, execution_id, event_id=event_id)
+                return await publisher.publish_record(record)
         except InvalidEvent:
             raise
         except (MilepostError, TimeoutError) as error:
             detail = f"The broker did not take the event within {self._seconds:g} s."
             raise Problem(BROKER_UNAVAILABLE, detail) from error
+
+
+def require_size(record: Encoded) -> None:
+    """Raise Problem (413) unless the record fits on the events topic."""
+    size = len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
+    if size > MAX_EVENT_BYTES - _RECORD_OVERHEAD:
+        detail = (
+            f"The event has {size:,} bytes; {MAX_EVENT_BYTES - _RECORD_OVERHEAD:,} is the limit."
+        )
+        raise Problem(BODY_TOO_LARGE, detail)
 
 
 async def check(settings: Settings, seconds: float) -> None:

@@ -214,6 +214,22 @@ class FoundExecutions(BaseModel):
     freshness: Freshness
 
 
+class PublishedEvent(BaseModel):
+    """An event that the broker has, and where in the log it is."""
+
+    execution_id: str
+    tenant: str
+    event_id: str
+    partition: int
+    offset: int
+
+
+class PublishedEvents(BaseModel):
+    """The events that were published, in their order."""
+
+    items: list[PublishedEvent]
+
+
 class Latest(BaseModel):
     """The latest execution to reach a state."""
 

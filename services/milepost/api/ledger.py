@@ -13,18 +13,15 @@ import orjson
 import structlog
 
 from milepost.api.access import EVERY_TENANT
-from milepost.api.broker import SOURCE, Broker
+from milepost.api.broker import SOURCE, Broker, require_size
 from milepost.api.database import Database
-from milepost.api.problems import BODY_TOO_LARGE, INVALID_REQUEST, KEY_REUSED, Problem
+from milepost.api.problems import INVALID_REQUEST, KEY_REUSED, Problem
 from milepost.projections import queries
 from milepost.projections.outgoing import pack_headers
 from milepost.projections.queries import HeldExecution, Request
 from milepost.schemas.binding import Encoded, encode
 from milepost.schemas.events import Requested
-from milepost.schemas.topics import MAX_EVENT_BYTES
 
-# What a record may take beside its value and headers.
-_RECORD_OVERHEAD: Final = 4_096
 _SWEEP_SECONDS: Final = 2.0
 # Longer than the first attempt may take.
 _SWEEP_AGE: Final = timedelta(seconds=5)
@@ -109,8 +106,7 @@ class Ledger:
         return len(waiting)
 
     async def _publish(self, request: Request) -> None:
-        event = request.event
-        await self._broker.publish(event.data, event.tenant, event.execution_id, event_id=event.id)
+        await self._broker.publish(request.record, request.tenant)
 
 
 def _record(requested: Requested, tenant: str, execution_id: str, now: datetime) -> Encoded:
@@ -125,10 +121,7 @@ def _record(requested: Requested, tenant: str, execution_id: str, now: datetime)
         )
     except ValueError as error:
         raise Problem(INVALID_REQUEST, str(error)) from None
-    size = len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
-    if size > MAX_EVENT_BYTES - _RECORD_OVERHEAD:
-        detail = f"The request makes an event of {size:,} bytes; {MAX_EVENT_BYTES:,} is the limit."
-        raise Problem(BODY_TOO_LARGE, detail)
+    require_size(record)
     return record
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
-from aiokafka.structs import ConsumerRecord
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import to_binary_event
 from pydantic import ValidationError
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from milepost.client import broker
 from milepost.client.errors import InvalidEvent, MilepostError, RecordTooLarge
 from milepost.client.execution import ExecutionHandle
-from milepost.schemas.binding import Encoded, Rejection, decode, encode
+from milepost.schemas.binding import Encoded, Rejection, check, encode
 from milepost.schemas.events import CancellationRequested, EventData, Requested
 from milepost.schemas.topics import MAX_EVENT_BYTES
 from milepost.schemas.values import Expectations, Links
@@ -211,7 +210,7 @@ class Publisher:
             )
         except ValueError as error:
             raise _refusal(data, error) from None
-        return await self._send(record)
+        return await self._send(record, dict(record.headers)["ce_id"].decode())
 
     async def publish_cloudevent(self, event: BaseCloudEvent) -> Published:
         """Publish a CloudEvent of the `cloudevents` SDK as it is, its unknown members included.
@@ -221,11 +220,19 @@ class Publisher:
         """
         message = to_binary_event(event, key_mapper=lambda event: event.get_subject())
         key = message.key.encode() if isinstance(message.key, str) else message.key
-        record = Encoded(key or b"", message.value, list(message.headers.items()))
-        outcome = decode(_draft(record))
+        return await self.publish_record(
+            Encoded(key or b"", message.value, list(message.headers.items()))
+        )
+
+    async def publish_record(self, record: Encoded) -> Published:
+        """Publish a record of the CloudEvents Kafka binding, in either mode, byte for byte.
+
+        Raises InvalidEvent, naming the field, for what breaks the contract.
+        """
+        outcome = check(record)
         if isinstance(outcome, Rejection):
             raise InvalidEvent(outcome.field, outcome.message)
-        return await self._send(record)
+        return await self._send(record, outcome.id)
 
     async def flush(self) -> None:
         """Wait until everything that was being published is acknowledged."""
@@ -237,7 +244,7 @@ class Publisher:
             raise MilepostError("the publisher is not open: use it in an `async with` block")
         return self._producer
 
-    async def _send(self, record: Encoded) -> Published:
+    async def _send(self, record: Encoded, event_id: str) -> Published:
         producer = self._connected()
         async with self._slots, broker.understood(self._servers, self._timeout):
             try:
@@ -246,7 +253,6 @@ class Publisher:
                 )
             except MessageSizeTooLargeError:
                 raise RecordTooLarge(len(record.value), MAX_EVENT_BYTES) from None
-        event_id = dict(record.headers)["ce_id"].decode()
         return Published(event_id, metadata.partition, metadata.offset)
 
 
@@ -255,20 +261,3 @@ def _refusal(data: EventData, error: ValueError) -> InvalidEvent:
     if field == "value" and (size := len(data.model_dump_json())) > MAX_EVENT_BYTES:
         return RecordTooLarge(size, MAX_EVENT_BYTES)
     return InvalidEvent(field, message) if colon else InvalidEvent("data", field)
-
-
-def _draft(record: Encoded) -> ConsumerRecord[bytes, bytes]:
-    """The record as a consumer will see it, before it has a place in the log."""
-    return ConsumerRecord(
-        topic="",
-        partition=0,
-        offset=0,
-        timestamp=0,
-        timestamp_type=0,
-        key=record.key,
-        value=record.value,
-        checksum=None,
-        serialized_key_size=len(record.key),
-        serialized_value_size=len(record.value),
-        headers=record.headers,
-    )

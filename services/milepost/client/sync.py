@@ -152,6 +152,7 @@ class Publisher(_Block[publisher.Publisher]):
     cancel = _blocking(publisher.Publisher.cancel)
     publish = _blocking(publisher.Publisher.publish)
     publish_cloudevent = _blocking(publisher.Publisher.publish_cloudevent)
+    publish_record = _blocking(publisher.Publisher.publish_record)
     flush = _blocking(publisher.Publisher.flush)
 
     def execution(self, tenant: str, execution_id: str) -> ExecutionHandle:

@@ -4,21 +4,24 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from milepost.projections.queries.records import Connection, StoredRecord
+from milepost.projections.outgoing import unpack_headers
+from milepost.projections.queries.records import Connection
 from milepost.projections.statements import statement
-from milepost.schemas.binding import Event, decode
+from milepost.schemas.binding import Encoded, Event, check
 
 
 class Request(NamedTuple):
-    """A row of the ledger: the `requested` event that the API accepted, and when the broker had it.
+    """A row of the ledger: the `requested` event that the API accepted, the record that it goes out in,
+    and when the broker had it.
 
-    The event has no place in the log yet (partition and offset are -1).
+    The event has no place in the log yet.
     """
 
     tenant: str
     execution_id: str
     fingerprint: str
     event: Event
+    record: Encoded
     created_at: datetime
     published_at: datetime | None
 
@@ -66,7 +69,8 @@ async def mark_published(connection: Connection, published: Sequence[Request]) -
 def read_request(row: Iterable[Any]) -> Request:
     """The request in the columns that `request.sql` has."""
     tenant, execution_id, fingerprint, headers, value, created_at, published_at = row
-    key = str(execution_id).encode()
-    event = decode(StoredRecord("", -1, -1, created_at, key, headers, value))
+    named = [(name, text) for name, text in unpack_headers(headers) if text is not None]
+    record = Encoded(str(execution_id).encode(), value, named)
+    event = check(record)
     assert isinstance(event, Event), event
-    return Request(tenant, str(execution_id), fingerprint, event, created_at, published_at)
+    return Request(tenant, str(execution_id), fingerprint, event, record, created_at, published_at)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from milepost.api import documents, problems
 from milepost.api.answers import answer
 from milepost.api.bodies import StrictRoute
+from milepost.api.broker import SOURCE
 from milepost.api.context import Context
 from milepost.api.parameters import (
     ExecutionIdInPath,
@@ -22,6 +23,7 @@ from milepost.api.parameters import (
 )
 from milepost.api.problems import ALREADY_TERMINAL, Problem
 from milepost.api.views import Found, document, find, unknown
+from milepost.schemas.binding import encode
 from milepost.schemas.events import CancellationRequested
 
 router: Final = APIRouter(route_class=StrictRoute, tags=["executions"])
@@ -53,6 +55,7 @@ async def request_execution(
     _key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Ask for an operation; the execution id comes back at once, the same for the same request."""
+    parts.scope.require_provider(body.provider)
     now = parts.now()
     requested = body.event(idempotency_key(request), now)
     execution_id, is_new = await parts.ledger.accept(tenant, requested, now)
@@ -151,10 +154,17 @@ async def cancel_execution(
     found = await find(parts, execution_id, tenant)
     if found is None:
         raise unknown(execution_id)
+    parts.scope.require_provider(found.view()["provider"])
     if found.terminal:
         raise Problem(ALREADY_TERMINAL, f"Execution {execution_id} is {found.state} already.")
-    told = dict(body) if body else {}
-    event = CancellationRequested(occurred_at=parts.now(), **told)
-    await parts.broker.publish(event, found.tenant, execution_id)
+    now, told = parts.now(), dict(body) if body else {}
+    record = encode(
+        CancellationRequested(occurred_at=now, **told),
+        tenant=found.tenant,
+        execution_id=execution_id,
+        source=SOURCE,
+        reported=now,
+    )
+    await parts.broker.publish(record, found.tenant)
     headers = {"Location": f"/v1/executions/{execution_id}"}
     return answer(document(parts, found), 202, headers)
