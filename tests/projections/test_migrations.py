@@ -28,6 +28,8 @@ STATEMENTS: Final = sorted(
     if path.parent.name != "listed"  # parts of statements: see READ
 )
 TABLES: Final = {
+    "api_keys",
+    "audit",
     "event_log",
     "execution_links",
     "executions",
@@ -42,8 +44,10 @@ TABLES: Final = {
     "webhook_secrets",
 }
 
-# A row in each table of the webhooks, for the tenant that is set.
-_WEBHOOK: Final = """
+# A row in the audit and in each table of the webhooks, for the tenant that is set.
+_ROWS: Final = """
+    INSERT INTO audit
+    VALUES (now(), gen_random_uuid(), current_setting('test.tenant'), '', '', '', 200, '', '', 0);
     INSERT INTO webhook_endpoints (tenant, endpoint_id, url, states, created_at, updated_at)
     VALUES (current_setting('test.tenant'), gen_random_uuid(), 'https://example.com', '{}', now(), now());
     INSERT INTO webhook_secrets (tenant, endpoint_id, secret_id, sealed, created_at)
@@ -217,6 +221,8 @@ class TestAccess:
             SELECT DISTINCT table_name, privilege_type FROM information_schema.table_privileges
             WHERE grantee = 'milepost_api' AND privilege_type <> 'SELECT'""")
         assert {tuple(row) for row in rights} == {
+            ("api_keys", "INSERT"),
+            ("audit", "INSERT"),
             ("requests", "INSERT"),
             ("webhook_deliveries", "INSERT"),
             ("webhook_messages", "INSERT"),
@@ -228,6 +234,7 @@ class TestAccess:
             WHERE grantee = 'milepost_api' AND privilege_type = 'UPDATE'
                 AND table_name NOT IN ('webhook_endpoints', 'webhook_secrets')""")
         assert {tuple(row) for row in columns} == {
+            *(("api_keys", column) for column in ("revoked_at", "revoked_by", "last_used_at")),
             ("requests", "published_at"),
             *(
                 ("webhook_deliveries", column)
@@ -235,7 +242,7 @@ class TestAccess:
             ),
         }
 
-    @pytest.mark.parametrize("table", sorted(TABLES - {"positions"}))
+    @pytest.mark.parametrize("table", sorted(TABLES - {"positions", "api_keys"}))
     async def test_it_sees_only_the_tenant_that_is_set(self, database: str, table: str) -> None:
         async with await connected(database) as pool, session(database) as owner:
             logs = [Log(pool, owner), Log(pool, owner)]
@@ -245,7 +252,7 @@ class TestAccess:
                 await log.write(linked, run.started(resources=({"kind": "pod", "id": "p"},)))
                 await self._note_request(owner, log.tenant)
                 await owner.execute("SELECT set_config('test.tenant', $1, false)", log.tenant)
-                await owner.execute(_WEBHOOK)
+                await owner.execute(_ROWS)
             mine, theirs = (log.tenant for log in logs)
             await owner.execute("SET ROLE milepost_api")
             query = f"SELECT DISTINCT tenant FROM {table} WHERE tenant = ANY($1)"  # noqa: S608
