@@ -50,4 +50,5 @@ async def _page(parts: Context, tenant: str | None, query: PageQuery) -> Respons
     token = None
     if len(rows) > len(page):
         token = _pages.token((page[-1].at, page[-1].audit_id), question)
-    return answer({"items": [row._asdict() for row in page], "next_page_token": token})
+    items = [row._asdict() | {"audit_id": str(row.audit_id)} for row in page]
+    return answer({"items": items, "next_page_token": token})
