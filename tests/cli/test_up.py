@@ -10,6 +10,7 @@ from pathlib import Path
 from cli.conftest import Ended, StartUp, Up, left, milepost
 from milepost.cli.folder import claimed
 from milepost.client import MilepostClient
+from webhooks.receiver import receiving
 
 
 async def test_it_says_where_everything_is_once_and_in_a_file_for_its_owner(up: Up) -> None:
@@ -90,6 +91,23 @@ async def test_a_killed_processor_and_api_are_started_again_and_work(up: Up) -> 
     assert ended.status == 0
     listed = await milepost("executions", "list", "--tenant", "again", cwd=up.folder)
     assert "succeeded" in listed.out
+
+
+async def test_webhooks_go_to_endpoints_on_this_machine(up: Up) -> None:
+    async with receiving() as receiver:
+        url = f"{receiver.url}/hook"
+        made = await milepost(
+            *("webhooks", "create", url, "--tenant", "hooked", "-o", "json"), cwd=up.folder
+        )
+        assert made.status == 0, made.err
+        # Killed and started again, it goes on with the same key.
+        up.child("webhooks").kill()
+        await milepost("run", "--tenant", "hooked", "--", "true", cwd=up.folder)
+        (call,) = await receiver.heard("/hook")
+    call.verify(json.loads(made.out)["secret"])
+    assert json.loads(call.body)["data"]["state"] == "succeeded"
+    keys = up.folder / ".milepost" / "webhook.keys"
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
 
 
 async def test_a_second_up_in_the_same_folder_says_so(up: Up) -> None:

@@ -1,4 +1,4 @@
-"""A whole Milepost on this machine: Kafka, Postgres, the processor and the API, supervised."""
+"""A whole Milepost on this machine: Kafka, Postgres and the services, supervised."""
 
 import asyncio
 import errno
@@ -21,6 +21,10 @@ from milepost.cli.worker import Worker
 from milepost.settings import Settings
 
 DATABASE: Final = "milepost"
+# In the order of their end: the API stops what comes in, and completions still go out.
+_SERVICES: Final = ("api", "processor", "webhooks")
+# For development: endpoints on this machine may be called.
+_LOOPBACK: Final = "127.0.0.0/8,::1/128"
 # On one machine a processor that was killed need not be waited for as long as over a network.
 _SESSION_SECONDS: Final = 3
 
@@ -113,17 +117,17 @@ class _Stack:
         environment = self._environment(kafka.result(), database.result())
         workers = {
             name: Worker(name, environment, self._plan.folder, self._plan.lock)
-            for name in ("api", "processor")
+            for name in _SERVICES
         }
         self._order = {**workers, **self._order}
-        self._say("starting the processor and the API")
+        self._say("starting the processor, the API and the webhooks")
         async with asyncio.TaskGroup() as group:
             for worker in workers.values():
                 group.create_task(worker.start())
         return Endpoints(workers["api"].ready["api"], kafka.result(), database.result(), token)
 
     async def stop(self) -> None:
-        for name in ("api", "processor", "kafka", "postgres"):
+        for name in (*_SERVICES, "kafka", "postgres"):
             if part := self._order.get(name):
                 await part.stop()
 
@@ -177,11 +181,27 @@ class _Stack:
     def _environment(self, kafka: str, database: str) -> dict[str, str]:
         return {
             "MILEPOST_SESSION_TIMEOUT_SECONDS": str(_SESSION_SECONDS),
+            "MILEPOST_WEBHOOK_ALLOWED_NETWORKS": _LOOPBACK,
             **{name: value for name, value in os.environ.items() if name.startswith("MILEPOST_")},
             "MILEPOST_KAFKA_BOOTSTRAP_SERVERS": kafka,
             "MILEPOST_DATABASE_URL": database,
             "MILEPOST_API_PORT": str(self._plan.api_port),
+            "MILEPOST_WEBHOOK_KEYS": self._webhook_keys(),
         }
+
+    def _webhook_keys(self) -> str:
+        """Those of the settings, else one that is made once and kept in the folder for its owner."""
+        from cryptography.fernet import Fernet
+
+        if keys := self._plan.configured.sealing_keys:
+            return ",".join(keys)
+        path, fresh = self._plan.folder / "webhook.keys", self._plan.folder / "webhook.keys.new"
+        if not path.exists():
+            fresh.unlink(missing_ok=True)
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(Fernet.generate_key())
+            fresh.replace(path)
+        return path.read_text()
 
 
 def require_free(host: str, port: int) -> None:

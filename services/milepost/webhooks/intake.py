@@ -22,7 +22,9 @@ from milepost.schemas.values import TERMINAL
 from milepost.settings import Settings
 from milepost.webhooks.messages import offer
 
-_START_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 5.0
+# The others of the group, dead ones among them, have their session to answer in.
+_JOIN_SECONDS: Final = 60.0
 _POLL_MS: Final = 1_000
 _MANY: Final = 500
 _log: Final = structlog.get_logger(__name__)
@@ -72,10 +74,10 @@ class Intake:
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 3,
         )
-        await broker.start(consumer, self._servers, _START_SECONDS)
+        await broker.start(consumer, self._servers, _CONNECT_SECONDS)
         try:
             await broker.require_topics(consumer._client, self._topics, self._servers)
-            async with broker.understood(self._servers, _START_SECONDS):
+            async with broker.understood(self._servers, _JOIN_SECONDS):
                 consumer.subscribe(self._topics)
                 await consumer._subscription.wait_for_assignment()
         except BaseException:
