@@ -1,12 +1,16 @@
-"""Reading server-sent events as a client does, and what a test needs to know of them."""
+"""Reading server-sent events as a client does, and making something happen that they tell of."""
 
 import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx2
+
+from api.harness import Api, now, requested
+from milepost.schemas.events import Started, Succeeded
 
 WITHIN = 15.0
 
@@ -56,3 +60,29 @@ async def stream(
     headers = {} if last is None else {"Last-Event-ID": last}
     async with http.sse(path, headers=headers, params=query) as source:
         yield Stream(aiter(source))
+
+
+def tenant() -> str:
+    """A tenant of which nothing is known yet."""
+    return f"t-{uuid4().hex[:12]}"
+
+
+def started() -> Started:
+    """It runs now."""
+    return Started(occurred_at=now())
+
+
+def succeeded() -> Succeeded:
+    """It has ended now."""
+    return Succeeded(occurred_at=now())
+
+
+async def history(api: Api, owner: str, count: int) -> list[str]:
+    """Executions of a tenant through two partitions, each from its request to its end."""
+    ids = []
+    for number in range(count):
+        request = requested()
+        ids.append(request.execution_id(owner))
+        for event in (request, started(), succeeded()):
+            await api.log.report(owner, ids[-1], event, partition=number % 2)
+    return ids

@@ -13,30 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.events import WITHIN, Seen, Stream, stream
+from api.events import WITHIN, Seen, Stream, history, started, stream, succeeded, tenant
 from api.harness import Api, document, now, requested, running_api
 from milepost.api import readers
 from milepost.api.positions import event_id, vector, within
 from milepost.api.routes import streams as routes
-from milepost.schemas.events import Progressed, Started, Succeeded
+from milepost.schemas.events import Progressed
 from milepost.schemas.values import Progress
 from milepost.settings import Settings
 from stack import Services
 
 VECTORS = st.dictionaries(st.integers(0, 20), st.integers(0, 10**12))
-
-
-def tenant() -> str:
-    """A tenant of which nothing is known yet."""
-    return f"t-{uuid4().hex[:12]}"
-
-
-def started() -> Started:
-    return Started(occurred_at=now())
-
-
-def succeeded() -> Succeeded:
-    return Succeeded(occurred_at=now())
 
 
 def view(event: Seen) -> tuple[str, str, int]:
@@ -239,17 +226,6 @@ async def test_a_completion_is_told_though_what_came_later_is_told_with_it() -> 
     reader.hear([ended._replace(document='{"late": 1}', completion_id=None)], {0: 2})
     assert await reader.take() == (ended._replace(document='{"late": 1}'), {0: 1})
     assert reader.idle
-
-
-async def history(api: Api, owner: str, count: int) -> list[str]:
-    """Executions of a tenant through two partitions, each from its request to its end."""
-    ids = []
-    for number in range(count):
-        request = requested()
-        ids.append(request.execution_id(owner))
-        for event in (request, started(), succeeded()):
-            await api.log.report(owner, ids[-1], event, partition=number % 2)
-    return ids
 
 
 async def test_connections_cut_at_any_moment_leave_no_gap(api: Api) -> None:

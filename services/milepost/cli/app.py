@@ -18,6 +18,7 @@ from milepost.cli import (
     webhooks,
 )
 from milepost.cli.demo import demo
+from milepost.cli.listen import listen
 from milepost.cli.run import run
 from milepost.cli.up import up
 
@@ -32,6 +33,7 @@ app: Final = App(
 )
 app.command(up)
 app.command(run)
+app.command(listen)
 app.command(executions.app)
 app.command(resources.app)
 app.command(events.app)

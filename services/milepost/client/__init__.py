@@ -27,6 +27,7 @@ from milepost.client.http import (
     TenantResource,
 )
 from milepost.client.publisher import Published, Publisher
+from milepost.client.streams import StreamedExecution
 from milepost.client.subscriber import Subscriber
 from milepost.client.waiting import wait_for
 from milepost.client.webhook_endpoints import (
@@ -81,6 +82,7 @@ __all__ = [
     "RecordTooLarge",
     "Resource",
     "State",
+    "StreamedExecution",
     "Subscriber",
     "TenantResource",
     "TopicMissing",

@@ -1,7 +1,8 @@
 """One call of the HTTP API: its path, its answer as a model, and what can go wrong with it."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -13,6 +14,11 @@ from milepost.schemas.notifications import OPEN
 Model = TypeVar("Model", bound=BaseModel)
 
 _PASSING: Final = frozenset({429, 502, 503, 504})
+# The API gives a sign of life every 15 seconds; after missing two of them a connection is dead.
+_SILENCE_SECONDS: Final = 40.0
+_NO_CONTENT: Final = 204
+# One event has one execution with all its resources.
+_MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
 
 
 class _Page(BaseModel):
@@ -81,18 +87,44 @@ class Calls:
             raise ApiUnavailable(self.url, f"no answer within {self._timeout:g} s") from None
         except httpx2.RequestError as error:
             raise ApiUnavailable(self.url, str(error) or type(error).__name__) from None
-        if answer.status_code in _PASSING:
-            raise ApiUnavailable(self.url, _passing(answer))
         if not answer.is_success:
-            raise _problem(answer)
+            self._refuse(answer)
         return answer
 
-    def parse(self, model: type[Model], answer: httpx2.Response | dict[str, Any]) -> Model:
-        """An answer, or an item of one, as this model."""
+    @asynccontextmanager
+    async def events(
+        self, path: str, query: Mapping[str, Any], last: str
+    ) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent] | None]:
+        """The events of one connection from the id `last` on ("": from now on), None where there are
+        no more. Also raises ApiUnavailable, while they are read, for a connection that is lost."""
+        try:
+            async with self._http.sse(
+                path,
+                params=given(query),
+                headers={"Last-Event-ID": last} if last else {},
+                timeout=httpx2.Timeout(self._timeout, read=_SILENCE_SECONDS),
+                max_event_size=_MAX_EVENT_BYTES,
+            ) as source:
+                answer = source.response
+                if not answer.is_success:
+                    await answer.aread()
+                    self._refuse(answer)
+                yield None if answer.status_code == _NO_CONTENT else aiter(source)
+        except httpx2.RequestError as error:
+            raise ApiUnavailable(self.url, str(error) or type(error).__name__) from None
+
+    def _refuse(self, answer: httpx2.Response) -> NoReturn:
+        if answer.status_code in _PASSING:
+            raise ApiUnavailable(self.url, _passing(answer))
+        raise _problem(answer)
+
+    def parse(self, model: type[Model], answer: httpx2.Response | dict[str, Any] | str) -> Model:
+        """An answer, an item of one, or the text of an event, as this model."""
         try:
             if isinstance(answer, dict):
                 return model.model_validate(answer, extra="ignore")
-            return model.model_validate_json(answer.content, extra="ignore")
+            text = answer if isinstance(answer, str) else answer.content
+            return model.model_validate_json(text, extra="ignore")
         except ValidationError as error:
             reason = f"its answer is no {model.__name__} ({error.errors()[0]['msg']})"
             raise ApiUnavailable(self.url, reason) from None

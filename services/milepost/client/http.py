@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from milepost.client.api_keys import ApiKeys
 from milepost.client.calls import Calls, given, quoted
 from milepost.client.errors import ApiError, ApiUnavailable, InvalidEvent, WaitTimeout
+from milepost.client.streams import StreamedExecution, Streams
 from milepost.client.webhook_endpoints import WebhookEndpoints
 from milepost.schemas.notifications import OPEN, Execution, Transition, ViewedResource
 from milepost.schemas.values import TERMINAL, Level, State
@@ -97,6 +98,7 @@ class MilepostClient:
         self.url = self._calls.url
         self.webhooks = WebhookEndpoints(self._calls)
         self.api_keys = ApiKeys(self._calls)
+        self._streams = Streams(self._calls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,6 +170,33 @@ class MilepostClient:
         async for look in self._looks(execution_id, tenant):
             if isinstance(look, Execution):
                 yield look
+
+    def stream(
+        self, execution_id: str, *, tenant: str | None = None
+    ) -> AsyncIterator[StreamedExecution]:
+        """The execution now, then each change of it as it comes, until it is over.
+
+        As `updates`, but without asking again and again, and for one that the API knows. An API that is
+        away is waited for; a connection that breaks is made again.
+        """
+        return self._streams.execution(execution_id, tenant)
+
+    def stream_tenant(
+        self,
+        tenant: str,
+        *,
+        states: Collection[State] = (),
+        operation: str | None = None,
+        on_ready: Callable[[], object] = lambda: None,
+    ) -> AsyncIterator[StreamedExecution]:
+        """A tenant's executions in flight (the 500 newest at most), then each change of any of its
+        executions, without an end.
+
+        `on_ready` is called between the two. With `states` only what is in one of them: for `TERMINAL`,
+        each end from then on. Nothing is missed where the connection breaks or the API is away; a view
+        may come twice.
+        """
+        return self._streams.tenant(tenant, states, operation, on_ready)
 
     async def wait(
         self,

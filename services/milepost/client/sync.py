@@ -17,7 +17,7 @@ Each object runs its asynchronous twin on an event loop in a thread of its own, 
 end of the block. Arguments, results and errors are those of the twin.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial, wraps
 from types import TracebackType
@@ -71,12 +71,17 @@ def _iterating(
         async def following() -> R:
             return await anext(items)
 
-        while True:
-            try:
-                item = self._call(following)
-            except StopAsyncIteration:
-                return
-            yield item
+        try:
+            while True:
+                try:
+                    item = self._call(following)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            # Whoever stops early must not leave a connection open.
+            if isinstance(items, AsyncGenerator) and self._portal is not None:
+                self._call(items.aclose)
 
     return call
 
@@ -260,6 +265,8 @@ class MilepostClient(_Block[http.MilepostClient]):
     resource_history = _blocking(http.MilepostClient.resource_history)
     links = _blocking(http.MilepostClient.links)
     updates = _iterating(http.MilepostClient.updates)
+    stream = _iterating(http.MilepostClient.stream)
+    stream_tenant = _iterating(http.MilepostClient.stream_tenant)
     logs = _iterating(http.MilepostClient.logs)
     executions = _iterating(http.MilepostClient.executions)
 
