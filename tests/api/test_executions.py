@@ -187,16 +187,20 @@ class TestWaiting:
     ) -> None:
         ids = [await api.execution("acme") for _ in range(20)]
         asked: list[int] = []
-        ask = queries.versions
+        ask, watch, quiet = queries.versions, api.parts.watch, asyncio.Event()
 
         async def counting(connection: object, execution_ids: list[str]) -> object:
             asked.append(len(execution_ids))
-            return await ask(connection, execution_ids)  # type: ignore[arg-type]
+            found = await ask(connection, execution_ids)  # type: ignore[arg-type]
+            if len(execution_ids) == 20 and not watch._ask.is_set():
+                quiet.set()
+            return found
 
-        waiting = [asyncio.ensure_future(api.parts.watch.newer(id_, None, 1, 10)) for id_ in ids]
-        await _waiters(api, 20)
-        await asyncio.sleep(0.1)  # their own first question is not the one to count
         monkeypatch.setattr(queries, "versions", counting)
+        waiting = [asyncio.ensure_future(watch.newer(id_, None, 1, 10)) for id_ in ids]
+        # Their own first questions are not those to count.
+        await asyncio.wait_for(quiet.wait(), 5)
+        asked.clear()
         started = Started(occurred_at=now())
         for id_ in ids:
             await api.log.report("acme", id_, started)

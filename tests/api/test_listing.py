@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.harness import Api, now, requested
 from api.test_history import read
+from milepost.client import MilepostClient
 from milepost.projections.queries import listing
 from milepost.schemas.events import Failed, Started, Succeeded
 from milepost.schemas.notifications import Execution
@@ -136,6 +137,32 @@ async def test_contradictions_are_found(api: Api) -> None:
         assert [item["execution_id"] for item in items] == expected
 
 
+async def test_the_sdk_has_every_filter(api: Api) -> None:
+    begun = now()
+    id_ = await api.execution(
+        "sdk", Succeeded(occurred_at=begun), provider="ecs", labels={"team": "a&b=c"}
+    )
+    filters: dict[str, Any] = {
+        "state": "succeeded",
+        "operation": "provision",
+        "provider": "ecs",
+        "labels": {"team": "a&b=c"},
+        "first_recorded_since": begun - MINUTE,
+        "first_recorded_before": begun + MINUTE,
+        "ended_since": begun,
+        "ended_before": begun + MINUTE,
+        "id_prefix": id_[:6],
+        "silent": False,
+        "overdue": False,
+        "conflicting": False,
+    }
+    without = filters | {"labels": {"team": "a"}}, filters | {"ended_before": begun}
+    async with MilepostClient(api.url) as client:
+        assert [one.execution_id async for one in client.executions("sdk", **filters)] == [id_]
+        for other in (*without, {"conflicting": True}, {"link": ("workflow_id", "w")}):
+            assert [one async for one in client.executions("sdk", **other)] == []
+
+
 @pytest.mark.parametrize("order", ["asc", "desc"])
 async def test_a_page_takes_bounded_work_however_few_fit(
     api: Api, order: str, monkeypatch: pytest.MonkeyPatch
@@ -146,12 +173,13 @@ async def test_a_page_takes_bounded_work_however_few_fit(
         await api.execution(tenant)
     fit.append(await api.execution(tenant, operation="rollback"))
     monkeypatch.setattr(listing, "EXAMINED", 3)
-    path, query = f"/v1/tenants/{tenant}/executions", {"operation": "rollback", "order": order}
-    pages, token = [], None
-    while pages == [] or token is not None:
-        page = await api.get(path, **query, **({"page_token": token} if token else {}))
+    path = f"/v1/tenants/{tenant}/executions"
+    query: dict[str, Any] = {"operation": "rollback", "order": order}
+    pages: list[list[str]] = []
+    while pages == [] or query["page_token"] is not None:
+        page = await api.get(path, **query)
         pages.append([item["execution_id"] for item in page["items"]])
-        token = page["next_page_token"]
+        query["page_token"] = page["next_page_token"]
     first, last = fit if order == "asc" else fit[::-1]
     assert pages == [[first], [], [], [last]]
     everything = await read(api, path, order=order, page_size=4)

@@ -1,11 +1,13 @@
 """Many executions by their ids: in order, each once, and which of them are not known."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from api.harness import Api, now, requested
+from milepost.client import MilepostClient, sync
 from milepost.schemas.events import Started, Succeeded
 
 PATH = "/v1/executions:lookup"
@@ -83,3 +85,19 @@ async def test_as_many_as_may_be_asked_for_take_one_query(api: Api) -> None:
     found = await look_up(api, *ids)
     assert [item["execution_id"] for item in found["items"]] == known
     assert found["unknown"] == ids[3:]
+
+
+async def test_the_sdk_asks_for_any_number(api: Api) -> None:
+    known = [await api.execution("many") for _ in range(2)]
+    ids = [known[1], *(str(uuid4()) for _ in range(600)), known[0], known[1]]
+    async with MilepostClient(api.url) as client:
+        found = await client.look_up(ids, tenant="many")
+        assert list(found) == known[::-1]
+        assert {one.tenant for one in found.values()} == {"many"}
+        assert await client.look_up([]) == {}
+
+    def blocking() -> list[str]:
+        with sync.MilepostClient(api.url) as client:
+            return list(client.look_up(known))
+
+    assert await asyncio.to_thread(blocking) == known

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -21,6 +21,8 @@ from milepost.settings import Settings
 # One request of a long poll; the API holds it no longer than that.
 _POLL_SECONDS: Final = 30
 _RETRY_SECONDS: Final = 0.5
+# As many as the API looks up in one request.
+_LOOK_UP: Final = 500
 
 
 class LogEntry(BaseModel):
@@ -68,6 +70,11 @@ class ExecutionLinks(BaseModel):
     outgoing: tuple[LinkedExecution, ...] = ()
     incoming: tuple[LinkedExecution, ...] = ()
     next_page_token: str | None = None
+
+
+class _Found(BaseModel):
+    model_config = OPEN
+    items: tuple[Execution, ...]
 
 
 class MilepostClient:
@@ -160,6 +167,23 @@ class MilepostClient:
             Execution, f"/executions/{quoted(execution_id)}", {"tenant": tenant}
         )
 
+    async def look_up(
+        self, execution_ids: Iterable[str], *, tenant: str | None = None
+    ) -> dict[str, Execution]:
+        """Many executions by their ids, in that order; without those that are not known."""
+        ids = list(dict.fromkeys(execution_ids))
+        found: dict[str, Execution] = {}
+        for start in range(0, len(ids), _LOOK_UP):
+            answer = await self._calls.send(
+                "POST",
+                "/executions:lookup",
+                query={"tenant": tenant},
+                body={"ids": ids[start : start + _LOOK_UP]},
+            )
+            page = self._calls.parse(_Found, answer)
+            found |= {execution.execution_id: execution for execution in page.items}
+        return found
+
     async def updates(
         self, execution_id: str, *, tenant: str | None = None
     ) -> AsyncIterator[Execution]:
@@ -245,22 +269,40 @@ class MilepostClient:
         state: State | str | None = None,
         operation: str | None = None,
         provider: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        first_recorded_since: datetime | None = None,
+        first_recorded_before: datetime | None = None,
+        ended_since: datetime | None = None,
+        ended_before: datetime | None = None,
+        id_prefix: str | None = None,
         silent: bool | None = None,
         overdue: bool | None = None,
+        conflicting: bool | None = None,
         link: tuple[str, str] | None = None,
         order: Literal["asc", "desc"] = "asc",
         page_size: int = 100,
     ) -> AsyncIterator[Execution]:
         """A tenant's executions in chronological order, fetched page by page.
 
-        `link` is a relation and what it must lead to, e.g. `("workflow_id", "release-7")`.
+        Times are aware: from, and before. `id_prefix` is at least the first four digits. `link` is a
+        relation and what it must lead to, e.g. `("workflow_id", "release-7")`.
         """
+        times = {
+            "first_recorded_since": first_recorded_since,
+            "first_recorded_before": first_recorded_before,
+            "ended_since": ended_since,
+            "ended_before": ended_before,
+        }
         filters = {
             "state": state,
             "operation": operation,
             "provider": provider,
+            "label": [f"{name}={value}" for name, value in (labels or {}).items()],
+            **{name: time.isoformat() for name, time in times.items() if time is not None},
+            "id_prefix": id_prefix,
             "silent": silent,
             "overdue": overdue,
+            "conflicting": conflicting,
             **({link[0]: link[1]} if link else {}),
             "order": order,
             "page_size": page_size,

@@ -258,6 +258,7 @@ class MilepostClient(_Block[http.MilepostClient]):
     request = _blocking(http.MilepostClient.request)
     cancel = _blocking(http.MilepostClient.cancel)
     execution = _blocking(http.MilepostClient.execution)
+    look_up = _blocking(http.MilepostClient.look_up)
     wait = _blocking(http.MilepostClient.wait)
     transitions = _blocking(http.MilepostClient.transitions)
     resources = _blocking(http.MilepostClient.resources)
