@@ -124,6 +124,14 @@ _NAMES: Final = (
     "request_insert",
     "request_published",
     "requests_unpublished",
+    "access/key",
+    "access/keys",
+    "access/make_key",
+    "access/revoke_key",
+    "access/use_key",
+    "access/note",
+    "access/audit",
+    "access/tenant_audit",
 )
 # Every statement that the API runs, by name.
 READ: Final = {name: statement(name) for name in _NAMES} | PAGES
