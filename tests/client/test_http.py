@@ -203,8 +203,8 @@ async def test_history_logs_and_resources(
     api.answers |= {
         ("GET", f"/v1/executions/{execution}/transitions"): [_ok({"items": [transition]})],
         ("GET", f"/v1/executions/{execution}/logs"): [
-            _ok({"items": [line], "next_page_token": "2"}),
-            _ok({"items": [line], "next_page_token": None}),
+            _ok({"items": [line], "state": "running", "next_page_token": "2", "follow_token": "2"}),
+            _ok({"items": [line], "state": "running", "follow_token": "3"}),
         ],
         ("GET", "/v1/tenants/acme/resources"): [
             _ok({"items": [resource], "next_page_token": None})

@@ -177,9 +177,16 @@ class LogEntry(BaseModel):
 
 
 class Logs(Page):
-    """A page of log lines, in the order in which they were folded."""
+    """A page of log lines, in the order in which they were folded.
+
+    `follow_token` is the `page_token` of what comes after the last line here, there already or not;
+    null before the first line. Nothing comes where `state` is terminal and there is no next page, but
+    for what a provider reports late. With `level` a page may have fewer lines than there is room for.
+    """
 
     execution_id: str
+    state: State
+    follow_token: str | None
     items: list[LogEntry]
 
 

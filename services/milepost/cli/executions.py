@@ -12,6 +12,7 @@ from milepost.cli.asking import asked
 from milepost.cli.display import Output
 from milepost.cli.failures import Unable
 from milepost.client import Execution, MilepostClient, State, WaitTimeout
+from milepost.schemas.values import Level
 
 app: Final = App(
     name="executions",
@@ -146,6 +147,43 @@ def watch(
     if output != "jsonl":
         _show(last, output)
     return _STATUS[last.state]
+
+
+@app.command
+def logs(
+    execution_id: Id,
+    /,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
+    tail: PositiveInt | None = None,
+    level: Level = Level.DEBUG,
+    tenant: str | None = None,
+    output: Output = "text",
+) -> None:
+    """Show the log lines of one execution.
+
+    Example: `milepost executions logs 2f1c9e0a-5b0e-5d53-9d4f-0a3d3c9f0f11 -f --tail 20`
+
+    Args:
+        execution_id: The execution's id.
+        follow: Go on with what comes until the execution is over.
+        tail: Begin with the last so many lines, 500 at most.
+        level: Only lines of this severity or a higher one.
+        tenant: Whose it is, where several tenants may be asked about.
+        output: Lines for people, or one JSON object a line.
+    """
+
+    async def show(api: MilepostClient) -> None:
+        async for entry in api.logs(
+            execution_id, tenant=tenant, level=level, tail=tail, follow=follow
+        ):
+            if output == "text":
+                time, severity = display.moment(entry.occurred_at), entry.level.value
+                print(f"{time} {severity:<7} {entry.message}", flush=True)
+            else:
+                print(entry.model_dump_json(), flush=True)
+
+    asked(show)
 
 
 @app.command

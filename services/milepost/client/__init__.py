@@ -22,10 +22,10 @@ from milepost.client.execution import ExecutionHandle
 from milepost.client.http import (
     ExecutionLinks,
     LinkedExecution,
-    LogEntry,
     MilepostClient,
     TenantResource,
 )
+from milepost.client.logs import LogEntry
 from milepost.client.publisher import Published, Publisher
 from milepost.client.streams import StreamedExecution
 from milepost.client.subscriber import Subscriber

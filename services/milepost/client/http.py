@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from milepost.client.api_keys import ApiKeys
 from milepost.client.calls import Calls, given, quoted
 from milepost.client.errors import ApiError, ApiUnavailable, InvalidEvent, WaitTimeout
+from milepost.client.logs import LogEntry, log_lines
 from milepost.client.streams import StreamedExecution, Streams
 from milepost.client.webhook_endpoints import WebhookEndpoints
 from milepost.schemas.notifications import OPEN, Execution, Transition, ViewedResource
@@ -23,19 +24,6 @@ _POLL_SECONDS: Final = 30
 _RETRY_SECONDS: Final = 0.5
 # As many as the API looks up in one request.
 _LOOK_UP: Final = 500
-
-
-class LogEntry(BaseModel):
-    """One line of an execution's log, and the record that brought it."""
-
-    model_config = OPEN
-    message: str
-    level: Level = Level.INFO
-    stream: str | None = None
-    occurred_at: datetime | None = None
-    event_id: str | None = None
-    partition: int | None = None
-    offset: int | None = None
 
 
 class TenantResource(ViewedResource):
@@ -254,13 +242,21 @@ class MilepostClient:
         path = f"/executions/{quoted(execution_id)}/transitions"
         return [one async for one in self._calls.pages(Transition, path, {"tenant": tenant})]
 
-    async def logs(
-        self, execution_id: str, *, tenant: str | None = None
+    def logs(
+        self,
+        execution_id: str,
+        *,
+        tenant: str | None = None,
+        level: Level = Level.DEBUG,
+        tail: int | None = None,
+        follow: bool = False,
     ) -> AsyncIterator[LogEntry]:
-        """Its log lines in order, fetched page by page."""
-        path = f"/executions/{quoted(execution_id)}/logs"
-        async for entry in self._calls.pages(LogEntry, path, {"tenant": tenant}):
-            yield entry
+        """Its log lines of this severity or a higher one in order, fetched page by page.
+
+        With `tail` only those among the last so many (500 at most). With `follow` also those that come,
+        until the execution is over; an API that is away is waited for then.
+        """
+        return log_lines(self._calls, execution_id, tenant, level, tail, follow=follow)
 
     async def executions(
         self,

@@ -21,6 +21,7 @@ from milepost.projections.queries.history import (
     LoggedLine,
     execution_events,
     execution_logs,
+    last_logs,
 )
 from milepost.projections.queries.links import (
     LinkedExecution,
@@ -85,6 +86,7 @@ __all__ = [
     "executions",
     "executions_named",
     "lag",
+    "last_logs",
     "linked_states",
     "linking_executions",
     "mark_published",
@@ -111,6 +113,7 @@ _NAMES: Final = (
     "in_flight_now",
     "execution_events",
     "execution_logs",
+    "execution_logs_last",
     "raw_record",
     "folded_positions",
     "linked_states",

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
+
 from milepost.projections.queries.records import Connection, StoredRecord
 from milepost.projections.statements import statement
 from milepost.schemas.binding import Event, decode
@@ -51,12 +53,22 @@ async def execution_logs(
     rows = await connection.fetch(
         statement("execution_logs"), execution_id, tenant, after[0], limit + after[1] + 1
     )
-    lines = [
+    return [line for line in _lines(rows) if (line.ordinal, line.number) > after][:limit]
+
+
+async def last_logs(
+    connection: Connection, execution_id: str, tenant: str, limit: int
+) -> list[LoggedLine]:
+    """The last log lines, at most `limit`, in the order of folding."""
+    rows = await connection.fetch(statement("execution_logs_last"), execution_id, tenant, limit)
+    return _lines(rows)[-limit:]
+
+
+def _lines(rows: list[asyncpg.Record]) -> list[LoggedLine]:
+    return [
         LoggedLine(row["ordinal"], number, event, line)
         for row in rows
         if isinstance(event := decode(StoredRecord(*row[1:])), Event)
         and isinstance(event.data, Progressed)
         for number, line in enumerate(event.data.log_lines or ())
-        if (row["ordinal"], number) > after
     ]
-    return lines[:limit]

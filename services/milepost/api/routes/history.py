@@ -1,4 +1,4 @@
-"""What became of an execution: its transitions, records, log lines and resources."""
+"""What became of an execution: its transitions, records and resources."""
 
 from typing import Annotated, Any, Final
 
@@ -16,9 +16,7 @@ from milepost.api.problems import UNKNOWN_RECORD, Problem
 from milepost.api.views import document, find, require, unknown
 from milepost.projections import queries
 from milepost.projections.explain import NotInLog, explain
-from milepost.projections.queries import LoggedLine
-from milepost.schemas.binding import moment
-from milepost.schemas.values import BIGINT, MAX_LOG_LINES
+from milepost.schemas.values import BIGINT
 
 router: Final = APIRouter(route_class=GuardedRoute, tags=["history"])
 
@@ -28,11 +26,6 @@ _PROBLEMS: Final = (
 _PAGE_PROBLEMS: Final = (*_PROBLEMS, problems.INVALID_PAGE_TOKEN)
 _Ordinal = Annotated[int, Field(ge=0, lt=BIGINT)]
 _events_pages: Final = Pages[int]("events", _Ordinal)
-# (ordinal of the record, number of the line in it)
-_logs_pages: Final = Pages[tuple[int, int]](
-    "logs", tuple[_Ordinal, Annotated[int, Field(ge=0, lt=MAX_LOG_LINES)]]
-)
-_BEFORE_ALL: Final = (0, -1)
 
 
 @router.get(
@@ -142,49 +135,3 @@ async def explain_event(
         detail = f"The record {partition}/{offset} is not of execution {execution_id}."
         raise Problem(UNKNOWN_RECORD, detail)
     return answer(explained._asdict())
-
-
-@router.get(
-    "/executions/{execution_id}/logs",
-    response_class=Response,
-    responses={200: {"model": documents.Logs}, **problems.responses(*_PAGE_PROBLEMS)},
-)
-async def list_logs(
-    parts: Parts, execution_id: ExecutionIdInPath, query: Annotated[ExecutionPageQuery, Query()]
-) -> Response:
-    """The log lines of the execution in the order of folding; lines of repeated events once."""
-    question = {"execution_id": execution_id, **query.question()}
-    after = _BEFORE_ALL
-    if query.page_token is not None:
-        after = _logs_pages.after(query.page_token, question)
-    async with parts.database.acting_for(query.tenant or EVERY_TENANT) as connection:
-        found = await require(connection, parts, execution_id, query.tenant)
-        lines = await queries.execution_logs(
-            connection, execution_id, found.tenant, after, query.page_size + 1
-        )
-    page = lines[: query.page_size]
-    token = None
-    if len(lines) > len(page):
-        token = _logs_pages.token((page[-1].ordinal, page[-1].number), question)
-    return answer(
-        {
-            "execution_id": execution_id,
-            "items": [_entry(logged) for logged in page],
-            "next_page_token": token,
-            "freshness": freshness(found.lag, parts.now()),
-        }
-    )
-
-
-def _entry(logged: LoggedLine) -> dict[str, object]:
-    line = logged.line
-    return {
-        "ordinal": logged.ordinal,
-        "occurred_at": line.occurred_at or moment(logged.event.occurred),
-        "level": line.level.value,
-        "stream": line.stream,
-        "message": line.message,
-        "event_id": logged.event.id,
-        "partition": logged.event.partition,
-        "offset": logged.event.offset,
-    }
