@@ -161,12 +161,19 @@ class Tenant:
 
 @pytest.fixture
 async def acme(tenant: str, pool: Pool, settings: Settings, receiver: Receiver) -> Tenant:
+    """The test's tenant."""
     # Nothing may be due to the receivers of other tests.
     await pool.execute(
         "TRUNCATE webhook_endpoints, webhook_secrets, webhook_messages, webhook_deliveries,"
         " webhook_attempts"
     )
     return Tenant(tenant, pool, Seal(settings), receiver.url)
+
+
+@pytest.fixture
+def globex(acme: Tenant, pool: Pool, settings: Settings, receiver: Receiver) -> Tenant:
+    """Another tenant."""
+    return Tenant(f"{acme.name}-other", pool, Seal(settings), receiver.url)
 
 
 Sending = Callable[[], AbstractAsyncContextManager[Sender]]

@@ -140,11 +140,26 @@ async def test_where_there_is_little_room_the_first_call_of_each_comes_before_th
     assert second == [1, 0, 5 - first[2]]
 
 
+async def test_many_endpoints_of_one_tenant_delay_no_other_tenant(
+    acme: Tenant, globex: Tenant, pool: Pool
+) -> None:
+    theirs = [await acme.hook(f"/{number}") for number in range(10)]
+    await acme.owe(*theirs, count=8)
+    ours = await globex.hook("/ours")
+    await globex.owe(ours, count=2)
+    # The tenant has room for three more; the other's come among them, not behind.
+    busy = {(acme.name, hook.id): 2 for hook in theirs[:8]} | {(acme.name, theirs[8].id): 1}
+    claims = await _claim(pool, busy, most=100)
+    assert sum(claim.tenant == acme.name for claim in claims) == 3
+    assert _count(claims, [theirs[9], ours]) == [2, 2]
+
+
 async def _claim(
     pool: Pool, busy: dict[tuple[str, UUID], int] | None = None, *, most: int
 ) -> list[Claim]:
+    lease = timedelta(seconds=60)
     return await webhooks.claim(
-        pool, busy or {}, per_endpoint=8, most=most, lease=timedelta(seconds=60)
+        pool, busy or {}, per_endpoint=8, per_tenant=20, most=most, lease=lease
     )
 
 
@@ -418,15 +433,18 @@ async def test_two_workers_share_the_work_and_repeat_nothing(
 async def test_a_key_that_is_missing_costs_no_attempt(
     acme: Tenant, receiver: Receiver, sending: Sending, pool: Pool
 ) -> None:
-    sealed, other = await acme.hook("/a"), await acme.hook("/b")
-    await acme.owe(sealed, other)
+    sealed, bare, other = [await acme.hook(path) for path in ("/a", "/bare", "/b")]
+    await acme.owe(sealed, bare, other)
     forget = "UPDATE webhook_secrets SET sealed = $1 WHERE endpoint_id = $2"
     await pool.execute(forget, b"by another key", sealed.id)
+    await pool.execute("DELETE FROM webhook_secrets WHERE endpoint_id = $1", bare.id)
     with capture_logs() as lines:
         async with sending():
             await receiver.heard("/b")
-    assert [line["log_level"] for line in lines if line["event"] == "cannot_sign"] == ["error"]
-    (delivery,) = await acme.deliveries(sealed)
-    assert (delivery["status"], delivery["attempts"]) == ("pending", 0)
-    assert delivery["wait"] > timedelta(seconds=30)
+    assert [line["log_level"] for line in lines if line["event"] == "cannot_sign"] == ["error"] * 2
+    for hook in (sealed, bare):
+        (delivery,) = await acme.deliveries(hook)
+        assert (delivery["status"], delivery["attempts"]) == ("pending", 0)
+        assert delivery["wait"] > timedelta(seconds=30)
+    assert [call.path for call in receiver.calls] == ["/b"]
     assert len(await acme.attempts()) == 1

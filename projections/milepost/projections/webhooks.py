@@ -156,16 +156,21 @@ async def claim(
     busy: Mapping[tuple[str, UUID], int],
     *,
     per_endpoint: int,
+    per_tenant: int,
     most: int,
     lease: timedelta,
 ) -> list[Claim]:
-    """Take at most `most` deliveries that are due; `busy` says how many calls an endpoint has already."""
+    """Take at most `most` deliveries that are due.
+
+    An endpoint and a tenant have so many calls at once; `busy` says how many an endpoint has already.
+    """
     rows = await pool.fetch(
         statement("webhooks/claim"),
         [tenant for tenant, _ in busy],
         [endpoint_id for _, endpoint_id in busy],
         list(busy.values()),
         per_endpoint,
+        per_tenant,
         most,
         lease,
     )

@@ -21,9 +21,10 @@ from milepost.webhooks.calls import Answer, Caller
 from milepost.webhooks.messages import notice
 from milepost.webhooks.signing import sign
 
-# Calls at once: of one endpoint, and of all by this worker. 128 payloads of the largest size are
-# 150 MB.
+# Calls at once: of one endpoint, of one tenant, and of all by this worker. 128 payloads of the largest
+# size are 150 MB.
 PER_ENDPOINT: Final = 8
+PER_TENANT: Final = 32
 CALLS: Final = 128
 # A call and what is written of it take much less; whoever takes longer has died.
 LEASE: Final = timedelta(seconds=60)
@@ -105,6 +106,7 @@ class Sender:
             self._pool,
             Counter(claim.endpoint for claim in self._under_way.values()),
             per_endpoint=PER_ENDPOINT,
+            per_tenant=PER_TENANT,
             most=room,
             lease=LEASE,
         )
@@ -118,12 +120,16 @@ class Sender:
         return _LOOK_SECONDS if due is None else min(due, _LOOK_SECONDS)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
+        claim = self._under_way.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A mistake of ours: it is sent again when the lease is over.
+            _log.error("not_sent", delivery=str(claim.delivery_id), exc_info=error)
         self.wake()
 
     async def _send(self, claim: Claim) -> None:
+        at = datetime.now(UTC)
         try:
-            secrets = [self._seal.open(sealed) for sealed in claim.sealed]
+            headers = sign(self._secrets(claim), claim.message_id, at, claim.payload)
         except CannotSeal as error:
             # Not the endpoint's fault: no attempt. It is taken again when the lease is over.
             _log.error(
@@ -133,8 +139,6 @@ class Sender:
                 error=str(error),
             )
             return
-        at = datetime.now(UTC)
-        headers = sign(secrets, claim.message_id, at, claim.payload)
         answer = await self._caller.call(claim.url, headers, claim.payload)
         following = schedule.after(
             answer.status_code,
@@ -155,6 +159,12 @@ class Sender:
         except LOST as error:
             # The lease ends, and the message is sent again under the same id.
             _log.warning("attempt_not_written", delivery=str(claim.delivery_id), error=repr(error))
+
+    def _secrets(self, claim: Claim) -> list[str]:
+        """What to sign with: never nothing. Raises CannotSeal."""
+        if not claim.sealed:
+            raise CannotSeal("The endpoint has no signing secret that is valid. Rotate it.")
+        return [self._seal.open(sealed) for sealed in claim.sealed]
 
     async def _write(
         self, claim: Claim, at: datetime, answer: Answer, following: schedule.Next

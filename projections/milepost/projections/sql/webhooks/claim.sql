@@ -1,7 +1,9 @@
--- Take deliveries that are due, until $6 from now; those that another worker is taking are left alone.
--- Each endpoint gets as many calls as it has room for, one that does not answer a single one; the
--- first call of each comes before the second of any, so that a slow endpoint delays no other.
--- $1 tenants, $2 endpoints and $3 how many calls each has under way; $4 calls an endpoint, $5 in all
+-- Take deliveries that are due, until $7 from now; those that another worker is taking are left alone.
+-- Each endpoint gets as many calls as it has room for, one that does not answer a single one, and so
+-- does each tenant. The first call of each tenant comes before the second of any, and likewise the
+-- endpoints of one tenant: a slow endpoint delays no other, nor do many of one tenant's.
+-- $1 tenants, $2 endpoints and $3 how many calls each has under way
+-- $4 calls an endpoint, $5 a tenant, $6 in all
 WITH RECURSIVE waiting AS (
     -- From one endpoint that is owed something to the next: a look at the index each.
     (
@@ -32,7 +34,7 @@ due AS (
         delivery.due_at,
         coalesce(busy.calls, 0) + row_number() OVER (
             PARTITION BY endpoint.tenant, endpoint.endpoint_id ORDER BY delivery.due_at
-        ) AS place
+        ) AS turn
     FROM waiting
     JOIN webhook_endpoints AS endpoint USING (tenant, endpoint_id)
     LEFT JOIN unnest($1::text[], $2::uuid[], $3::integer[]) AS busy (tenant, endpoint_id, calls)
@@ -55,13 +57,27 @@ due AS (
     WHERE endpoint.disabled_at IS NULL
 ),
 
+ranked AS (
+    SELECT
+        tenant,
+        url,
+        delivery_id,
+        due_at,
+        row_number() OVER (PARTITION BY tenant ORDER BY turn, due_at) + coalesce((
+            SELECT sum(busy.calls)
+            FROM unnest($1::text[], $3::integer[]) AS busy (tenant, calls)
+            WHERE busy.tenant = due.tenant
+        ), 0) AS place
+    FROM due
+),
+
 taken AS (
-    SELECT tenant, url, delivery_id FROM due ORDER BY place, due_at LIMIT $5
+    SELECT tenant, url, delivery_id FROM ranked WHERE place <= $5 ORDER BY place, due_at LIMIT $6
 ),
 
 claimed AS (
     UPDATE webhook_deliveries AS delivery
-    SET due_at = now() + $6::interval
+    SET due_at = now() + $7::interval
     FROM taken
     WHERE delivery.tenant = taken.tenant AND delivery.delivery_id = taken.delivery_id
     RETURNING delivery.*, taken.url
