@@ -9,6 +9,7 @@ from cyclopts import App
 
 from milepost.cli import (
     api_keys,
+    completions,
     events,
     executions,
     failures,
@@ -36,6 +37,7 @@ app.command(run)
 app.command(listen)
 app.command(executions.app)
 app.command(resources.app)
+app.command(completions.app)
 app.command(events.app)
 app.command(demo)
 app.command(services.processor)

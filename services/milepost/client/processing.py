@@ -15,6 +15,7 @@ from milepost.client.lanes import Lanes
 # Before the second attempt; doubled before each further one.
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 30.0
+_WAITING: Final = 200
 
 
 class Processing(Generic[Item]):
@@ -42,8 +43,9 @@ class Processing(Generic[Item]):
         self._error: BaseException | None = None
 
     def stop(self) -> None:
-        """Let `run` return when what is in progress has ended."""
+        """Begin nothing more, and let `run` return when what is in progress has ended."""
         self._ending.set()
+        self._lanes.closing.set()
 
     async def run(self) -> None:
         """Work until `stop`, a cancellation, or the end of what there is to read.
@@ -92,15 +94,14 @@ class Processing(Generic[Item]):
             await self._feed.commit()
 
     def _new_lanes(self) -> Lanes:
-        # As many wait as are at work, so that nobody waits for a fetch.
-        return Lanes(self._work, 2 * self._concurrency)
+        # Those that wait behind others of their execution must not keep the rest from working.
+        return Lanes(self._work, self._concurrency + _WAITING)
 
     async def _work(self, delivery: Delivery[Item], closing: asyncio.Event) -> None:
         try:
             await self._attempts(delivery, closing)
         except Exception as error:  # noqa: BLE001 - `run` raises it
             self._error = self._error or error
-            closing.set()
             self.stop()
 
     async def _attempts(self, delivery: Delivery[Item], closing: asyncio.Event) -> None:
