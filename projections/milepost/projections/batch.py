@@ -83,7 +83,7 @@ def fold(decoded: Sequence[Decoded], held: Mapping[Identity, Execution], topics:
         if isinstance(event, Rejection):
             row, sent = _quarantine(record, event, topics)
         else:
-            row, sent = _apply(record, event, current, topics)
+            row, sent = _apply(record, event, held, current, topics)
         log.append(row)
         outgoing += sent
     changes = [
@@ -104,10 +104,15 @@ def settled(changes: list[tuple[Execution | None, Execution]]) -> Folded:
 
 
 def _apply(
-    record: Record, event: Event, current: dict[Identity, Execution], topics: Topics
+    record: Record,
+    event: Event,
+    held: Mapping[Identity, Execution],
+    current: dict[Identity, Execution],
+    topics: Topics,
 ) -> tuple[LogRow, list[Outgoing]]:
     identity = (event.execution_id, event.tenant)
-    outcome = evolve(current.get(identity), event)
+    before = current.get(identity)
+    outcome = evolve(before, event, own=before is not held.get(identity))
     execution = current[identity] = outcome.execution
     sent = [emitted(what, execution, event, topics) for what in outcome.emitted]
     data, (occurred, _, source, event_id) = event.data, event.key

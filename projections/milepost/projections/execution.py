@@ -1,6 +1,7 @@
 """The fold of one execution: events in, the execution and a disposition out.
 
-Pure: time comes in with the event, nothing is read or written, and what is held is never changed.
+Pure: time comes in with the event, nothing is read or written, and what is held is never changed
+(but for what a batch has made itself: see `evolve`).
 Read it top-down: the state, `evolve`, one function per event type, how facts merge.
 
 Laws (tests/projections/test_laws.py): any order and any duplication of one execution's events with
@@ -104,15 +105,13 @@ class Execution:
         self.resources: dict[ResourceKey, Facts] = {}
         self.conflicts: tuple[Conflict, ...] = ()
 
-    def successor(self, recorded: int) -> "Execution":
-        """A copy that `evolve` may fill in, with the next ordinal."""
+    def copy(self) -> "Execution":
+        """One that may be filled in without changing this one."""
         new = object.__new__(Execution)
         new.__dict__.update(self.__dict__)
         new.facts = self.facts.copy()
         new.transitions = self.transitions.copy()
         new.resources = self.resources.copy()
-        new.ordinal += 1
-        new.recorded = max(new.recorded, recorded)
         return new
 
     @property
@@ -135,14 +134,19 @@ class Outcome(NamedTuple):
     emitted: tuple[Emit, ...] = ()
 
 
-def evolve(held: Execution | None, event: Event) -> Outcome:
-    """Fold one event into what is held of its execution (None: nothing yet)."""
+def evolve(held: Execution | None, event: Event, *, own: bool = False) -> Outcome:
+    """Fold one event into what is held of its execution (None: nothing yet).
+
+    `own`: nobody else looks at `held` any more, so it is filled in and not copied.
+    """
     if held is None:
-        new = Execution(event.tenant, event.execution_id, event.recorded).successor(event.recorded)
+        new = Execution(event.tenant, event.execution_id, event.recorded)
     else:
-        new = held.successor(event.recorded)
-        if _is_known(held, event):
-            return Outcome(new, Disposition.DUPLICATE, "known_event")
+        new = held if own else held.copy()
+    new.ordinal += 1
+    new.recorded = max(new.recorded, event.recorded)
+    if _is_known(new, event):
+        return Outcome(new, Disposition.DUPLICATE, "known_event")
     return _FOLDS[type(event.data)](held, new, event)
 
 
@@ -288,6 +292,8 @@ def _is_known(held: Execution, event: Event) -> bool:
     for transition in held.transitions.values():
         if transition.key[2:] == identity:
             return True
+    if not held.conflicts:
+        return False
     return any(conflict.key[2:] == identity for conflict in held.conflicts)
 
 
