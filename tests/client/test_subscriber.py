@@ -263,3 +263,34 @@ def test_a_later_version_may_add_members_at_any_depth() -> None:
     completion = Subscriber(Settings(), group="g")._parse(value)
     assert completion.failure is not None
     assert completion.failure.code == "quota"
+
+
+@pytest.mark.parametrize("grace", [10, 0.1], ids=["ends within its grace", "outlives it"])
+async def test_a_body_at_work_during_a_rebalance(
+    broker_settings: Settings, group: str, grace: float
+) -> None:
+    tenant = f"t-{uuid4().hex[:8]}"
+    item = completion(tenant=tenant)
+    last = completion(tenant=tenant, execution_id=item.execution_id)
+    one, two = (
+        Subscriber(broker_settings, group=group, states={"failed"}, tenants={tenant}, grace=grace)
+        for _ in range(2)
+    )
+    async with one:
+        await _emit(broker_settings, item)
+        assert await first(one) == item
+        assert one._current is not None
+        progress = one._current.progress
+        entering = asyncio.create_task(two.__aenter__())
+        async with asyncio.timeout(15):
+            while not one._feed.lost(progress):  # noqa: ASYNC110 - nobody tells when it begins
+                await asyncio.sleep(0)
+            if grace < 1:
+                await entering  # the group has gone on without this body
+    # Only what ended in time was committed: the other comes again.
+    try:
+        await entering
+        await _emit(broker_settings, last)
+        assert await first(two) == (item if grace < 1 else last)
+    finally:
+        await two.__aexit__(None, None, None)

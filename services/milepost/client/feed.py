@@ -88,12 +88,15 @@ class Feed(Generic[Item]):
         self._consumer = consumer
 
     async def close(self) -> None:
-        """Leave the group and the broker. Commits nothing."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await broker.stop(consumer)
-        if self._dead_letters is not None:
-            await self._dead_letters.close()
+        """Leave the group and the broker."""
+        try:
+            if self._consumer is not None:
+                # A rebalance that is under way still commits what was done before it.
+                await broker.stop(self._consumer)
+        finally:
+            self._consumer = None
+            if self._dead_letters is not None:
+                await self._dead_letters.close()
 
     async def take(self) -> Delivery[Item] | None:
         """The next item that passes the filters; None when none came for a second.
@@ -139,7 +142,7 @@ class Feed(Generic[Item]):
         count = delivery.progress.fail(delivery.partition, delivery.record.offset)
         name = type(delivery.item).__name__.lower()
         _logger.warning(
-            "attempt %d of %d at %s %s of execution %s failed: %r",
+            "attempt %d of %d at %s %s of execution %s failed: %.300r",
             count, self.attempts, name, delivery.item.id, delivery.item.execution_id, error,
         )  # fmt: skip
         if count < self.attempts or self._dead_letters is None:
