@@ -106,7 +106,12 @@ async def connect(dsn: str, *, size: int) -> Pool:
         timeout=_CONNECT_SECONDS,
         command_timeout=_COMMAND_SECONDS,
         server_settings=_SESSION,
+        reset=_keep,
     )
+
+
+async def _keep(connection: Any) -> None:
+    """Nothing to reset: no statement here leaves anything in its session."""
 
 
 async def listen(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
