@@ -1,7 +1,6 @@
 """The commands that read the completion topics: who ended, and what a group put aside."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
@@ -11,6 +10,7 @@ from pydantic_core import to_json
 from milepost.cli import display, logs
 from milepost.cli.failures import USAGE, Unable
 from milepost.cli.signals import until_stopped
+from milepost.cli.times import When, meant
 from milepost.client import Completion, State, Subscriber
 from milepost.client import dead_letters as letters
 from milepost.client.start import Start
@@ -40,7 +40,7 @@ def tail(
     operation: Annotated[list[str] | None, Given] = None,
     provider: Annotated[list[str] | None, Given] = None,
     from_beginning: Annotated[bool, Given] = False,
-    since: datetime | None = None,
+    since: When | None = None,
     count: PositiveInt | None = None,
     output: Annotated[Literal["text", "json"], Parameter(name=["--output", "-o"])] = "text",
 ) -> None:
@@ -57,7 +57,7 @@ def tail(
         operation: Only this operation.
         provider: Only this provider's.
         from_beginning: Begin with the oldest that the topics still have.
-        since: Begin with what was told at this time, e.g. 2026-11-24T09:00:00, in UTC.
+        since: Begin with what was told then or later: how long ago, e.g. 2h, or a time.
         count: End after so many.
         output: A line for people, or one JSON object a line.
     """
@@ -65,9 +65,7 @@ def tail(
         raise Unable("give --from-beginning or --since, not both.", USAGE)
     settings = Settings()
     logs.configure_for_commands(settings)
-    start: Start = "earliest" if from_beginning else "latest"
-    if since is not None:
-        start = since if since.tzinfo is not None else since.replace(tzinfo=UTC)
+    start: Start = meant(since) or ("earliest" if from_beginning else "latest")
     completions = Subscriber(
         settings,
         states=state or TERMINAL,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -12,14 +11,13 @@ from milepost.cli import display
 from milepost.cli.asking import asked
 from milepost.cli.display import Output
 from milepost.cli.failures import USAGE, Unable
+from milepost.cli.times import When, meant
 from milepost.client import MilepostClient, WebhookAttempt, WebhookDelivery
 
 _COLUMNS: Final = ("DELIVERY", "CREATED", "TYPE", "EXECUTION", "STATUS", "ATTEMPTS", "LAST ANSWER")
 
 Status = Literal["pending", "delivered", "failed", "cancelled"]
 EndedStatus = Literal["delivered", "failed", "cancelled"]
-# A time, or how long ago.
-When = timedelta | datetime
 
 
 def send_test(
@@ -70,8 +68,8 @@ def deliveries(
             endpoint_id=endpoint,
             execution_id=execution,
             status=status,
-            since=_time(since),
-            before=_time(before),
+            since=meant(since),
+            before=meant(before),
             page_size=min(limit, 100),
         )
         async for one in newest_first:
@@ -141,12 +139,12 @@ def redeliver(
             raise Unable("give a delivery's id, or --endpoint and --since; not both.", USAGE)
         _show(asked(lambda api: api.webhooks.redeliver(tenant, delivery_id)), output)
         return
-    start = _time(since)
+    start = meant(since)
     if endpoint is None or start is None:
         raise Unable("give a delivery's id, or --endpoint and --since.", USAGE)
     again = asked(
         lambda api: api.webhooks.redeliver_since(
-            tenant, endpoint, start, before=_time(before), statuses=status
+            tenant, endpoint, start, before=meant(before), statuses=status
         )
     )
     if output != "text":
@@ -154,13 +152,6 @@ def redeliver(
     else:
         more = "; there are more: run this again" if again.more else ""
         print(f"{again.redelivered} due again{more}")
-
-
-def _time(when: When | None) -> datetime | None:
-    """The time that is meant, aware; one without an offset is UTC."""
-    if isinstance(when, timedelta):
-        return datetime.now(UTC) - when
-    return when if when is None or when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def _show(shown: WebhookDelivery, output: str) -> None:
