@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from milepost.api.app import create_app
 from milepost.api.context import Context
+from milepost.api.protocol import Protocol
 from milepost.projections import store
 from milepost.projections.batch import decode_all
 from milepost.projections.store import Batch, Store
@@ -182,7 +183,9 @@ async def running_api(settings: Settings, **clocks: Any) -> AsyncIterator[Api]:
 async def served(settings: Settings, **clocks: Any) -> AsyncIterator[tuple[str, Context]]:
     """The application behind uvicorn: its address and its parts."""
     app = create_app(settings, **clocks)
-    config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=Protocol, log_config=None, lifespan="on", timeout_graceful_shutdown=1
+    )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.ensure_future(server._serve([listener]))

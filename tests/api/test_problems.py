@@ -1,6 +1,9 @@
 """Everything that is wrong gets a problem document with a stable type, and never a 500."""
 
+import asyncio
+import json
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -198,6 +201,29 @@ async def test_a_path_and_a_method_that_do_not_exist(api: Api) -> None:
     response = await api.http.delete(EXECUTION)
     assert document(response, 405)["type"] == "/problems/method-not-allowed"
     assert response.headers["allow"] == "GET"
+
+
+async def test_what_a_colon_asks_for_is_no_part_of_an_id(api: Api) -> None:
+    for path, method, allowed in (
+        (f"{EXECUTION}:cancel", "GET", "POST"),
+        ("/v1/executions:lookup", "GET", "POST"),
+        (EXECUTIONS, "DELETE", "GET, POST"),
+    ):
+        response = await api.http.request(method, path)
+        assert document(response, 405)["type"] == "/problems/method-not-allowed"
+        assert response.headers["allow"] == allowed
+    assert (await api.get(f"{EXECUTION}:explode", 404))["type"] == "/problems/no-such-route"
+
+
+async def test_what_is_no_http(api: Api) -> None:
+    for sent in (b"hello\r\n\r\n", b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % (b"x" * 70_000)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
+        writer.write(sent)
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        writer.close()
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(body)["type"] == "/problems/malformed-request"
 
 
 async def test_a_header_that_is_not_valid(api: Api) -> None:

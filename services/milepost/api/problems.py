@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
@@ -31,6 +32,7 @@ class Kind(NamedTuple):
         return f"/problems/{self.name}"
 
 
+MALFORMED_REQUEST: Final = Kind("malformed-request", 400, "The request is not HTTP")
 MALFORMED_BODY: Final = Kind("malformed-body", 400, "The body is not JSON")
 INVALID_PAGE_TOKEN: Final = Kind("invalid-page-token", 400, "The page token does not fit")
 UNAUTHORISED: Final = Kind("unauthorised", 401, "A valid token is needed")
@@ -64,6 +66,7 @@ SHUTTING_DOWN: Final = Kind("shutting-down", 503, "The API is shutting down")
 # What can be wrong with any body.
 OF_BODIES: Final = (MALFORMED_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST)
 
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BY_STATUS: Final = {404: NO_SUCH_ROUTE, 405: METHOD_NOT_ALLOWED}
 
 
@@ -134,12 +137,27 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_failure)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, Problem):
         return response(error)
+    if error.status_code == 405:
+        # Starlette names the methods of the first route that has the path.
+        error.headers = {"Allow": ", ".join(_allowed(request))}
     fallback = Kind("http", error.status_code, HTTPStatus(error.status_code).phrase)
     return _answer(_BY_STATUS.get(error.status_code, fallback), error.detail, None, error.headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that some route has for the path."""
+    routes = request.app.routes
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 async def _on_invalid_request(_: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from milepost.api.access import EVERY_TENANT
 from milepost.api.app import create_app
 from milepost.api.database import Database
 from milepost.api.problems import Problem
+from milepost.api.protocol import Protocol
 from milepost.client import MilepostError
 from milepost.loopback import is_loopback
 from milepost.projections import queries
@@ -56,6 +57,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Protocol,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
