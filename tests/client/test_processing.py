@@ -220,6 +220,20 @@ async def test_a_signal_ends_a_program_in_good_order(
             assert await first(completions) == last
 
 
+async def test_what_a_loop_left_unfinished_is_processed_first(
+    broker_settings: Settings, group: str
+) -> None:
+    one, two = of_one_execution(2)
+    handler = Handler()
+    async with subscriber(broker_settings, group) as completions:
+        await publish(broker_settings, one, two)
+        assert await first(completions) == one
+        working = asyncio.create_task(completions.process(handler))
+        await handler.until(two)
+        await ended(working)
+    assert handler.seen == [one.id, two.id]
+
+
 async def test_repeats_are_dropped(broker_settings: Settings, group: str) -> None:
     one, last = of_one_execution(2)
     handler = Handler()

@@ -119,6 +119,11 @@ class Feed(Generic[Item]):
             progress.finish(partition, record.offset)
         return None
 
+    def put_back(self, delivery: Delivery[Item]) -> None:
+        """Let the next call of `take` return this one, unless it is lost."""
+        if not self.lost(delivery.progress):
+            self._fetched.appendleft(delivery.record)
+
     def lost(self, progress: Progress) -> bool:
         """Whether a rebalance has begun since: what came before it is no longer to be started."""
         return progress is not self._progress

@@ -198,6 +198,9 @@ class Reader(ABC, Generic[Item]):
             raise MilepostError("process needs a group: give the reader one")
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
+        if self._current is not None:  # of a loop that was left
+            self._feed.put_back(self._current)
+            self._settle()
         processing = Processing(self._feed, handle, concurrency, self._grace)
         self._processing = processing
         loop = asyncio.get_running_loop()
@@ -230,7 +233,7 @@ class Reader(ABC, Generic[Item]):
 
     def _settle(self) -> None:
         self._current = None
-        self._handed = False
+        self._handed = self._left = False
         self._over.set()
 
     async def _let_go(self) -> None:

@@ -34,6 +34,7 @@ class Subscriber(Reader[Completion]):
             is stopped. The whole group waits for them.
         dead_letters: read what `group` has put aside until now, then end. What fails again is put
             aside again, with its attempts added up; the group itself goes on undisturbed.
+            Filters hold here too, and what they leave out is passed over for good.
     """
 
     def __init__(
