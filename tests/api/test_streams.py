@@ -333,7 +333,7 @@ async def test_a_slow_reader_is_dropped_with_a_reason_and_others_go_on(
     await slow.open()
     async with stream(api.http, f"/v1/tenants/{owner}/stream") as events:
         await events.named("ready")
-        ids = []
+        ids: list[str] = []
         for _ in range(40):
             ids += await large(api, owner, 1)
             await events.version(ids[-1], 1)
@@ -432,3 +432,21 @@ async def test_a_shut_down_takes_no_new_streams(settings: Settings) -> None:
         api.parts.streams.close()
         problem = await api.get("/v1/tenants/acme/stream", 503)
         assert problem["type"] == "/problems/shutting-down"
+
+
+async def test_what_others_did_meanwhile_is_gone_over_in_bounded_pieces(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = tenant()
+    path = f"/v1/tenants/{owner}/stream"
+    async with stream(api.http, path) as events:
+        last = (await events.named("ready")).id
+    await history(api, tenant(), 10)
+    [execution_id] = await history(api, owner, 1)
+    monkeypatch.setattr("milepost.projections.queries.changes.SPAN", 4)
+    ids: list[str] = []
+    async with stream(api.http, path, last=last) as events:
+        while (event := await events.event()).data is None:
+            ids.append(event.id)
+    assert event.data["execution_id"] == execution_id
+    assert len(set(ids)) >= 3

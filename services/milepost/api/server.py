@@ -28,6 +28,7 @@ from milepost.settings import Settings
 _DRAIN_SECONDS: Final = 3
 _CHECK_SECONDS: Final = 5.0
 _BACKLOG: Final = 2_048
+_UNREAD_SECONDS: Final = 60
 _log: Final = structlog.get_logger(__name__)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -133,7 +134,11 @@ async def _require_broker(settings: Settings) -> None:
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Inherited by connections: those of readers that take nothing any more end, too.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1_000)
+        return listener
     except (OSError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise CannotServe(

@@ -133,7 +133,7 @@ class Streams:
         async with (
             self._snapshots,
             database.acting_for(tenant) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
+            changes.moment(connection),
         ):
             yield connection
 
@@ -166,7 +166,10 @@ class Streams:
         since = self._told
         if since is None:
             return False
-        async with self._database.acting_for(EVERY_TENANT) as connection:
+        async with (
+            self._database.acting_for(EVERY_TENANT) as connection,
+            changes.moment(connection),
+        ):
             folded = await changes.folded(connection, self._topic)
             # Whoever joins from here on reads later than that.
             readers = tuple(self._readers)

@@ -5,7 +5,8 @@ name, 0. Everything below it has been seen. Records are visible as soon as posit
 reads the positions first and then what lies before them misses nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
@@ -25,7 +26,18 @@ from milepost.schemas.notifications import COMPLETION_TYPE
 
 Vector: TypeAlias = Mapping[int, int]
 
+# Offsets of a partition that one query goes over: a quarter of a second where none is the tenant's.
+SPAN: Final = 100_000
+
 _COMPLETION: Final = COMPLETION_TYPE.partition("{")[0].encode()
+
+
+@asynccontextmanager
+async def moment(connection: Connection) -> AsyncIterator[None]:
+    """A transaction in which everything is as at one moment, and all below is found by its key."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(statement("by_key_only"))
+        yield
 
 
 class Folded(NamedTuple):
@@ -60,16 +72,27 @@ async def folded(connection: Connection, topic: str) -> Folded:
 async def stop(
     connection: Connection, topic: str, since: Vector, folded: Vector, records: int
 ) -> Vector:
-    """The vector to stop at, `folded` or before, in order to go over about so many records at most."""
-    ahead = {place: end for place, end in folded.items() if end > since.get(place, 0)}
-    first = [since.get(partition, 0) for partition in ahead]
-    if sum(ahead.values()) - sum(first) <= records:
-        return folded
-    share = max(1, records // len(ahead))
-    rows = await connection.fetch(
-        statement("stops"), topic, list(ahead), first, list(ahead.values()), share
-    )
-    return {**folded, **{row["partition"]: row["stop"] for row in rows}}
+    """The vector to stop at, `folded` or before, in order to meet about so many records at most.
+
+    Only records that the connection may see count; however few those are, no more than `SPAN` offsets
+    of a partition are gone over.
+    """
+    first = {
+        place: since.get(place, 0) for place, end in folded.items() if end > since.get(place, 0)
+    }
+    ahead = {place: min(folded[place], begin + SPAN) for place, begin in first.items()}
+    if sum(ahead.values()) - sum(first.values()) > records:
+        share = max(1, records // len(ahead))
+        rows = await connection.fetch(
+            statement("stops"),
+            topic,
+            list(ahead),
+            list(first.values()),
+            list(ahead.values()),
+            share,
+        )
+        ahead = {row["partition"]: row["stop"] for row in rows}
+    return {**folded, **ahead}
 
 
 async def between(
