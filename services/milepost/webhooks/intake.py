@@ -76,8 +76,8 @@ class Intake:
         )
         await broker.start(consumer, self._servers, _CONNECT_SECONDS)
         try:
-            await broker.require_topics(consumer._client, self._topics, self._servers)
             async with broker.understood(self._servers, _JOIN_SECONDS):
+                await broker.require_topics(consumer._client, self._topics, self._servers)
                 consumer.subscribe(self._topics)
                 await consumer._subscription.wait_for_assignment()
         except BaseException:

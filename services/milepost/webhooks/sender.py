@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -44,16 +43,12 @@ class Sender:
         pool: where deliveries are.
         caller: calls endpoints.
         seal: opens their secrets.
-        chance: numbers from 0 to 1 for the jitter.
     """
 
-    def __init__(
-        self, pool: Pool, caller: Caller, seal: Seal, chance: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, pool: Pool, caller: Caller, seal: Seal) -> None:
         self._pool = pool
         self._caller = caller
         self._seal = seal
-        self._chance = chance
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._news = asyncio.Event()
         self._ending = False
@@ -93,7 +88,8 @@ class Sender:
             task.cancel()
         await asyncio.wait(left)
         try:
-            await webhooks.release(self._pool, left.values())
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await webhooks.release(self._pool, left.values())
         except LOST as error:
             _log.warning("deliveries_wait_for_their_lease", count=len(left), error=repr(error))
 
@@ -144,7 +140,7 @@ class Sender:
             answer.status_code,
             claim.attempts + 1,
             retry_after=answer.retry_after_seconds,
-            chance=self._chance(),
+            chance=random.random(),
         )
         _log.debug(
             "sent",

@@ -17,7 +17,7 @@ from milepost.sealing import CannotSeal, Seal
 from milepost.settings import Settings
 from milepost.webhooks.calls import Caller, Limits
 from milepost.webhooks.intake import Intake
-from milepost.webhooks.sender import CALLS, Sender
+from milepost.webhooks.sender import CALLS, PER_TENANT, Sender
 
 _CLOSE_SECONDS: Final = 1.0
 # To take, to take in, and to write how calls went, which come back a few at a time.
@@ -42,9 +42,11 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # A tenant whose endpoints are all at one host must not wait for itself there, and fail.
+    limits = Limits(calls=CALLS, per_host=PER_TENANT)
     async with (
         _connected(settings.dsn) as pool,
-        Caller(settings.webhook_allowed_networks, Limits(calls=CALLS)) as caller,
+        Caller(settings.webhook_allowed_networks, limits) as caller,
     ):
         sender = Sender(pool, caller, seal)
         intake = Intake(settings, pool, sender.wake)
