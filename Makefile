@@ -43,6 +43,7 @@ check: setup ## Lint, formatting, types, import rules
 
 schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
+	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
 
 bench: setup ## Measure folding from a backlog and latency at a low rate
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks

@@ -14,9 +14,18 @@ _LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minPro
 _UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _COMPARED: Final = {
     *_LOWER, *_UPPER, "type", "enum", "const", "pattern", "format", "required", "properties",
-    "items", "additionalProperties", "patternProperties", "anyOf",
+    "items", "prefixItems", "uniqueItems", "additionalProperties", "patternProperties", "anyOf",
 }  # fmt: skip
-_NOTES: Final = {"$schema", "$id", "$defs", "title", "description", "default", "examples"}
+_NOTES: Final = {
+    "$schema",
+    "$id",
+    "$defs",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "writeOnly",
+}
 _CONTAINERS: Final = ("properties", "patternProperties")
 
 
@@ -75,6 +84,11 @@ def _narrowed(wide: Schema, narrow: Schema, path: str) -> Iterator[str]:
         yield f"{path}: the keyword {keyword} is not compared; teach compatibility.py"
     yield from _narrowed_value(wide, narrow, path)
     yield from _narrowed_object(wide, narrow, path)
+    if narrow.get("uniqueItems") and not wide.get("uniqueItems"):
+        yield f"{path}: items must be unique"
+    places = zip(wide.get("prefixItems", ()), narrow.get("prefixItems", ()), strict=False)
+    for place, (before, after) in enumerate(places):
+        yield from _narrowed(before, after, f"{path}[{place}]")
     if narrow.get("items") is not None:
         yield from _narrowed(wide.get("items", {}), narrow["items"], f"{path}[]")
 

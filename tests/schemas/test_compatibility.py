@@ -117,6 +117,16 @@ BREAKS: dict[str, tuple[Schema, Schema, str]] = {
     "larger": (NUMBER, NUMBER | {"minimum": 1}, "$: minimum raised"),
     "a bound where none was": ({"type": "number"}, NUMBER, "$: minimum raised"),
     "an exclusive bound": (NUMBER, NUMBER | {"exclusiveMinimum": 0}, "$: exclusiveMinimum raised"),
+    "items that may not repeat": (
+        WORDS,
+        WORDS | {"uniqueItems": True},
+        "$: items must be unique",
+    ),
+    "another item at its place": (
+        {"type": "array", "prefixItems": [TEXT, TEXT]},
+        {"type": "array", "prefixItems": [TEXT, NUMBER]},
+        "$[1]: type string no longer accepted",
+    ),
     "fewer items": (WORDS, WORDS | {"maxItems": 2}, "$: maxItems lowered"),
     "narrower items": (
         WORDS,
