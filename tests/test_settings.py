@@ -1,6 +1,8 @@
 """Settings that are more than one value."""
 
+import json
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -72,3 +74,19 @@ def test_networks_that_webhooks_may_go_to(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ValidationError) as refused:
         Settings()
     assert "MILEPOST_WEBHOOK_ALLOWED_NETWORKS='10.20.0.1/16': " in explain(refused.value).sentence
+
+
+def test_the_token_of_a_stack_is_for_its_own_api(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".milepost").mkdir()
+    stack = {"api": "http://127.0.0.1:8080", "token": "mp_of_the_stack"}
+    (tmp_path / ".milepost" / "stack.json").write_text(json.dumps(stack))
+    assert Settings().bearer == "mp_of_the_stack"
+    assert Settings(api_url="http://elsewhere.example").bearer is None
+    monkeypatch.setenv("MILEPOST_API_URL", "http://elsewhere.example")
+    assert Settings().bearer is None
+    monkeypatch.setenv("MILEPOST_TOKEN", "mp_of_elsewhere")
+    assert Settings().bearer == "mp_of_elsewhere"
+    assert "mp_of" not in repr(Settings())

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from milepost.api.access import GRANT_PATTERN
+from milepost.api.parameters import TimeInQuery
 from milepost.schemas.events import Requested
 from milepost.schemas.notifications import Execution, Transition, ViewedResource
 from milepost.schemas.values import (
@@ -19,7 +20,6 @@ from milepost.schemas.values import (
     Parameters,
     State,
     Text,
-    Timestamp,
     Word,
 )
 
@@ -358,7 +358,7 @@ class ApiKeyRequest(BaseModel):
     providers: list[Word] | None = Field(
         None, min_length=1, max_length=100, description="Only for these providers."
     )
-    expires_at: Timestamp | None = None
+    expires_at: TimeInQuery | None = None
 
 
 class ApiKey(BaseModel):
