@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
+from aiokafka.producer import sender
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from faust import App
@@ -18,7 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
-from milepost.processor import lenient
+from milepost.processor import lenient, relay
 from milepost.processor.ownership import TAKE_OVER
 from milepost.processor.transport import BatchConsumer, BatchThread, BatchTransport
 
@@ -55,6 +56,12 @@ def test_the_methods_that_are_overridden_or_called(
     owner: type, name: str, parameters: list[str]
 ) -> None:
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+def test_a_transaction_does_not_wait_long_for_the_one_before() -> None:
+    answer = sender.AddPartitionsToTxnHandler.handle_response
+    assert "BACKOFF_OVERRIDE" in answer.__code__.co_names
+    assert answer.__globals__["BACKOFF_OVERRIDE"] == relay.sender.BACKOFF_OVERRIDE <= 0.005
 
 
 def test_ours_stand_in_for_theirs() -> None:

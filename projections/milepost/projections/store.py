@@ -134,8 +134,13 @@ class Written(NamedTuple):
 async def connect(dsn: str, *, size: int) -> asyncpg.Pool:
     """A pool for the processor: times are microseconds since 1970, JSON is bytes."""
     return await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, init=codecs, server_settings=SESSION, command_timeout=15
-    )
+        dsn, min_size=1, max_size=size, init=codecs, reset=_keep, server_settings=SESSION,
+        command_timeout=15,
+    )  # fmt: skip
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Nothing of a session outlives its transaction here: to reset it is a round trip a batch."""
 
 
 async def codecs(connection: asyncpg.Connection) -> None:

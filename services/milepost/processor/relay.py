@@ -16,6 +16,7 @@ import stamina
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
@@ -31,6 +32,10 @@ ATTEMPTS: Final = 10
 IDLE_COMMIT: Final = 0.5
 # A producer flushes when it stops, for which a broker that is away gives it no end.
 STOP_SECONDS: Final = 3.0
+
+# Seconds until a transaction that found the one before still ending is begun again: its markers are
+# written within a few milliseconds, and aiokafka would let 20 pass each time.
+sender.BACKOFF_OVERRIDE = 0.002
 
 _log: Final = structlog.get_logger(__name__)
 
