@@ -76,6 +76,8 @@ async def test_reads_and_what_changed_nothing_are_not_noted(
     await guarded.get(everybody, EXECUTIONS)
     await guarded.get(everybody, f"/v1/executions/{uuid4()}")
     document(await guarded.send(everybody, "POST", EXECUTIONS, {"operation": "NO"}), 422)
+    assert (await guarded.send(everybody, "PUT", EXECUTIONS)).status_code == 405
+    assert (await guarded.send(everybody, "GET", "/v1/events")).status_code == 405
     ids = {"ids": [str(uuid4())]}
     document(await guarded.send(everybody, "POST", "/v1/executions:lookup", ids), 200)
     assert await audit(guarded, everybody) == before

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -92,9 +93,9 @@ class Guard:
         connection[SCOPE] = visit.scope
         try:
             await handle(connection, receive, answer)
-        except Exception:
+        except Exception as error:
             if not visit.status:
-                visit.status = 500
+                visit.status = error.status_code if isinstance(error, HTTPException) else 500
                 await self._note(visit)
             raise
 
@@ -146,7 +147,7 @@ class Guard:
         return principal
 
     def _take(self, rates: Rates, key: str) -> None:
-        if wait := rates.take(key):
+        if not self._open and (wait := rates.take(key)):
             raise Problem(
                 TOO_MANY_REQUESTS, "Ask less often, or ask for a higher rate.", retry=wait
             )
