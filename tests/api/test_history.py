@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
@@ -132,3 +133,19 @@ async def test_pages_of_lines_have_no_gap_and_no_repeat(
     execution_id = await api.execution("acme", *(logged(*lines) for lines in messages))
     items = await read(api, f"/v1/executions/{execution_id}/logs", page_size=page_size)
     assert [item["message"] for item in items] == [line for lines in messages for line in lines]
+
+
+async def test_every_part_says_of_which_version_it_is_and_how_fresh(api: Api) -> None:
+    request = requested()
+    id_ = request.execution_id("parts")
+    await api.log.report("parts", id_, request, partition=2)
+    await api.log.report("other", str(uuid4()), Started(occurred_at=now()), partition=3)
+    await api.log.measure(behind=5, partition=2)
+    await api.log.measure(behind=70, partition=3)
+    view = await api.get(f"/v1/executions/{id_}")
+    for part in ("transitions", "resources", "events", "logs", "links"):
+        found = await api.get(f"/v1/executions/{id_}/{part}")
+        for name in ("execution_id", "version", "recorded_at"):
+            assert found[name] == view[name]
+        # Of the partition that its events came through, not of all.
+        assert found["freshness"]["lag"]["records"] == 5

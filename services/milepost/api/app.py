@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from milepost.api import context, problems
 from milepost.api.guard import Guard, require_guarded
-from milepost.api.openapi import describe_access
+from milepost.api.openapi import allow_repeats, describe_access
 from milepost.api.problems import ProblemDocument
 from milepost.api.routes import (
     api_keys,
@@ -101,4 +101,5 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         app.openapi_schema["components"]["schemas"] |= shared["$defs"]
         describe_access(app.openapi_schema)
+        allow_repeats(app.openapi_schema)
     return app.openapi_schema

@@ -84,12 +84,20 @@ class RecordedTransition(Transition):
     record: str | None
 
 
-class Transitions(BaseModel):
-    """The states that an execution has been in, in their order."""
+class ExecutionPart(BaseModel):
+    """What every answer about a part of an execution says of the whole: which version of it this is
+    of, and when the broker got the newest record of it that is folded."""
 
     execution_id: str
-    items: list[RecordedTransition]
+    version: int
+    recorded_at: datetime
     freshness: Freshness
+
+
+class Transitions(ExecutionPart):
+    """The states that an execution has been in, in their order."""
+
+    items: list[RecordedTransition]
 
 
 class ExecutionEvent(BaseModel):
@@ -156,10 +164,9 @@ class Page(BaseModel):
     freshness: Freshness
 
 
-class ExecutionEvents(Page):
+class ExecutionEvents(ExecutionPart, Page):
     """A page of records, in the order in which they were folded."""
 
-    execution_id: str
     items: list[ExecutionEvent]
 
 
@@ -176,7 +183,7 @@ class LogEntry(BaseModel):
     offset: int
 
 
-class Logs(Page):
+class Logs(ExecutionPart, Page):
     """A page of log lines, in the order in which they were folded.
 
     `follow_token` is the `page_token` of what comes after the last line here, there already or not;
@@ -184,18 +191,15 @@ class Logs(Page):
     for what a provider reports late. With `level` a page may have fewer lines than there is room for.
     """
 
-    execution_id: str
     state: State
     follow_token: str | None
     items: list[LogEntry]
 
 
-class ExecutionResources(BaseModel):
+class ExecutionResources(ExecutionPart):
     """The resources of an execution, as it last reported them."""
 
-    execution_id: str
     items: list[ViewedResource]
-    freshness: Freshness
 
 
 class Executions(Page):
@@ -323,11 +327,10 @@ class LinkedExecution(BaseModel):
     state: State | None
 
 
-class ExecutionLinks(Page):
+class ExecutionLinks(ExecutionPart, Page):
     """The executions that one names in its links, and a page of those that name it in theirs, in the
     order of their first recorded times."""
 
-    execution_id: str
     workflow_id: str | None
     outgoing: list[LinkedExecution]
     incoming: list[LinkedExecution]

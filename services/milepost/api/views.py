@@ -106,6 +106,12 @@ def document(context: Context, found: Found) -> dict[str, Any]:
     return fresh(found.view(), found.lag, context.now())
 
 
+def whole(context: Context, found: Found) -> dict[str, Any]:
+    """What an answer about a part says of the whole: `documents.ExecutionPart`."""
+    view = document(context, found)
+    return {name: view[name] for name in ("execution_id", "version", "recorded_at", "freshness")}
+
+
 def shown(body: str, silence: Silence) -> dict[str, Any]:
     """The view of a stored body, and how silent the execution is."""
     return render(orjson.loads(body)) | silence._asdict()

@@ -7,13 +7,13 @@ from pydantic import Field
 
 from milepost.api import documents, problems
 from milepost.api.access import EVERY_TENANT
-from milepost.api.answers import answer, freshness
+from milepost.api.answers import answer
 from milepost.api.context import Context
 from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts, TenantInQuery
 from milepost.api.problems import UNKNOWN_RECORD, Problem
-from milepost.api.views import document, find, require, unknown
+from milepost.api.views import Found, find, require, unknown, whole
 from milepost.projections import queries
 from milepost.projections.explain import NotInLog, explain
 from milepost.schemas.values import BIGINT
@@ -37,12 +37,12 @@ async def list_transitions(
     parts: Parts, execution_id: ExecutionIdInPath, tenant: TenantInQuery = None
 ) -> Response:
     """Every state that the execution has been in, with the times of entering it and its record."""
-    view = await _view(parts, execution_id, tenant)
+    found = await _found(parts, execution_id, tenant)
     items = [
-        transition | {"record": _record(view, transition, tenant)}
-        for transition in view["transitions"]
+        transition | {"record": _record(execution_id, transition, tenant)}
+        for transition in found.view()["transitions"]
     ]
-    return _items(view, items)
+    return answer({**whole(parts, found), "items": items})
 
 
 @router.get(
@@ -54,29 +54,23 @@ async def list_resources(
     parts: Parts, execution_id: ExecutionIdInPath, tenant: TenantInQuery = None
 ) -> Response:
     """The resources that the execution made, changed, released or left behind."""
-    view = await _view(parts, execution_id, tenant)
-    return _items(view, view["resources"])
+    found = await _found(parts, execution_id, tenant)
+    return answer({**whole(parts, found), "items": found.view()["resources"]})
 
 
-async def _view(parts: Context, execution_id: str, tenant: str | None) -> dict[str, Any]:
+async def _found(parts: Context, execution_id: str, tenant: str | None) -> Found:
     found = await find(parts, execution_id, tenant)
     if found is None:
         raise unknown(execution_id)
-    return document(parts, found)
+    return found
 
 
-def _items(view: dict[str, Any], items: list[dict[str, Any]]) -> Response:
-    return answer(
-        {"execution_id": view["execution_id"], "items": items, "freshness": view["freshness"]}
-    )
-
-
-def _record(view: dict[str, Any], transition: dict[str, Any], tenant: str | None) -> str | None:
+def _record(execution_id: str, transition: dict[str, Any], tenant: str | None) -> str | None:
     """The path of the raw record of a transition; None where it has none yet."""
     if transition["partition"] is None:
         return None
     place = f"{transition['partition']}/{transition['offset']}"
-    path = f"/v1/executions/{view['execution_id']}/events/{place}"
+    path = f"/v1/executions/{execution_id}/events/{place}"
     return path if tenant is None else f"{path}?tenant={tenant}"
 
 
@@ -100,10 +94,9 @@ async def list_events(
     more = len(rows) > len(page)
     return answer(
         {
-            "execution_id": execution_id,
+            **whole(parts, found),
             "items": [row._asdict() for row in page],
             "next_page_token": _events_pages.token(page[-1].ordinal, question) if more else None,
-            "freshness": freshness(found.lag, parts.now()),
         }
     )
 

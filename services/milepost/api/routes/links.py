@@ -8,11 +8,11 @@ from pydantic import StringConstraints
 
 from milepost.api import documents, problems
 from milepost.api.access import EVERY_TENANT
-from milepost.api.answers import answer, freshness
+from milepost.api.answers import answer
 from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts
-from milepost.api.views import require
+from milepost.api.views import require, whole
 from milepost.projections import queries
 from milepost.projections.queries import LinkedExecution, LinkKey
 from milepost.schemas.values import EARLIEST, Links, Timestamp
@@ -56,12 +56,11 @@ async def list_links(
     page = rows[: query.page_size]
     return answer(
         {
-            "execution_id": execution_id,
+            **whole(parts, found),
             "workflow_id": workflow_id,
             "outgoing": [_end(one) for one in outgoing],
             "incoming": [_end(one) for one in page],
             "next_page_token": _token(page[-1], question) if len(rows) > len(page) else None,
-            "freshness": freshness(found.lag, parts.now()),
         }
     )
 

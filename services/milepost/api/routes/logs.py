@@ -10,7 +10,7 @@ from pydantic import Field
 
 from milepost.api import documents, problems
 from milepost.api.access import EVERY_TENANT
-from milepost.api.answers import answer, freshness
+from milepost.api.answers import answer
 from milepost.api.context import Context
 from milepost.api.guard import GuardedRoute
 from milepost.api.pages import MAX_SIZE, Pages
@@ -23,7 +23,7 @@ from milepost.api.parameters import (
     wait_seconds,
 )
 from milepost.api.readers import Ended, Subject
-from milepost.api.views import Found, require
+from milepost.api.views import Found, require, whole
 from milepost.api.watch import shutting_down
 from milepost.projections import queries
 from milepost.projections.queries import LoggedLine
@@ -93,12 +93,11 @@ async def list_logs(
         follow = _pages.token((page[-1].ordinal, page[-1].number), question)
     return answer(
         {
-            "execution_id": execution_id,
+            **whole(parts, found),
             "state": found.state,
             "items": [_entry(one) for one in page if _severe(one, query.level)],
             "next_page_token": follow if len(lines) > len(page) else None,
             "follow_token": follow,
-            "freshness": freshness(found.lag, parts.now()),
         }
     )
 
