@@ -1,5 +1,6 @@
 """Who gets in: keys and tokens that are good, and every kind that is not."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -183,6 +184,11 @@ class TestTokens:
             if isinstance(key, OKPKey):
                 assert await guarded.status(issuer.token(clock, header={"alg": "EdDSA"})) == 200
             clock.seconds += 31
+        issuer.rotate("at once")
+        token = issuer.token(clock)
+        asked = issuer.asked
+        assert set(await asyncio.gather(*(guarded.status(token) for _ in range(10)))) == {200}
+        assert issuer.asked == asked + 1
         # The first key is gone with all the tokens it signed.
         assert await guarded.status(before) == 401
 

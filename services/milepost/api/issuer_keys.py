@@ -40,7 +40,8 @@ class IssuerKeys:
         An unknown id makes it ask the issuer again, at most every 10 s. Raises Problem (503) where
         no key was ever had.
         """
-        if self._wanting(kid):
+        if not self._knows(kid) or self._wanting(kid):
+            # Whoever asks for a new key waits for the one who fetches it.
             async with self._fetching:
                 if self._wanting(kid):
                     await self._fetch()
@@ -48,10 +49,12 @@ class IssuerKeys:
             raise Problem(ISSUER_UNAVAILABLE, "The issuer's keys cannot be read; see the log.")
         return self._keys.get(kid)
 
+    def _knows(self, kid: str) -> bool:
+        return self._keys is not None and kid in self._keys
+
     def _wanting(self, kid: str) -> bool:
         age = self._clock() - self._tried
-        is_known = self._keys is not None and kid in self._keys
-        return age >= (_KEPT_SECONDS if is_known else _COOLDOWN_SECONDS)
+        return age >= (_KEPT_SECONDS if self._knows(kid) else _COOLDOWN_SECONDS)
 
     async def _fetch(self) -> None:
         self._tried = self._clock()
