@@ -3,6 +3,7 @@
 Nothing starts before a test asks for it. See `stack.py` for which Kafka and Postgres these are.
 """
 
+import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +12,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from faults import ambiguous
 from milepost.settings import Settings
 from stack import Services, running_kafka, running_postgres, variant
 
 StartService = Services
+if ambiguous.VARIABLE in os.environ:
+    ambiguous.install()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from uuid import uuid4
 from anyio.from_thread import start_blocking_portal
 from pydantic import SecretStr
 
+from faults import ambiguous
 from milepost.embedded import EmbeddedKafka, EmbeddedPostgres
 from milepost.settings import Settings
 
@@ -162,8 +163,8 @@ class Service:
         log = folder / f"{command[0]}-{uuid4().hex[:8]}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "milepost.cli", *command,
-                env=os.environ | environment(settings),
+                sys.executable, "-m", _entry(), *command,
+                env=os.environ | environment(settings) | {"PYTHONPATH": str(Path(__file__).parent)},
                 cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         service = cls(command, process, log)
@@ -238,6 +239,10 @@ class Services:
         for service in self.started:
             if service.exit_status is None:
                 await service.stop()
+
+
+def _entry() -> str:
+    return ambiguous.__name__ if ambiguous.VARIABLE in os.environ else "milepost.cli"
 
 
 def environment(settings: Settings) -> dict[str, str]:

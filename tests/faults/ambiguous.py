@@ -1,0 +1,72 @@
+"""Commits of unknown outcome: Postgres commits, and the caller hears that the connection was lost.
+
+`python -m faults.ambiguous <command...>` is `milepost <command...>` with the share of commits that
+`MILEPOST_TEST_AMBIGUOUS_COMMITS` says; `stack.Service` starts that where the variable is set, and
+`conftest.py` installs it in the tests' own process. Only what Milepost does by itself is struck: where a
+test is among the callers, nobody would try again.
+"""
+
+import os
+import random
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+VARIABLE: Final = "MILEPOST_TEST_AMBIGUOUS_COMMITS"
+_TESTS: Final = str(Path(__file__).parents[1])
+_WRITES: Final = re.compile(r"\b(INSERT INTO|UPDATE \w+|DELETE FROM)\b")
+
+# Any: what is wrapped here asyncpg does not publish.
+_Connection: Final[Any] = asyncpg.Connection
+_execute: Final = _Connection.execute
+_execute_alone: Final = _Connection._execute
+
+
+def install() -> None:
+    """From now on, the share of Milepost's commits that the variable says raises."""
+    share = float(os.environ[VARIABLE])
+
+    def perhaps(connection: Any) -> None:
+        if random.random() < share and _is_mileposts(connection) and not _for_a_test():
+            connection.terminate()
+            raise asyncpg.ConnectionDoesNotExistError("committed, and nobody knows")
+
+    async def execute(self: Any, query: str, *arguments: Any, **options: Any) -> str:
+        status: str = await _execute(self, query, *arguments, **options)
+        if query == "COMMIT;":
+            perhaps(self)
+        return status
+
+    async def execute_alone(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        commits = not self.is_in_transaction() and _WRITES.search(query)
+        result = await _execute_alone(self, query, *arguments, **options)
+        if commits:
+            perhaps(self)
+        return result
+
+    _Connection.execute, _Connection._execute = execute, execute_alone
+
+
+def _is_mileposts(connection: Any) -> bool:
+    settings = connection._params.server_settings or {}
+    return str(settings.get("application_name", "")).startswith("milepost-")
+
+
+def _for_a_test() -> bool:
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_code.co_filename
+        if name.startswith(_TESTS) and name != __file__:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    from milepost.cli import main
+
+    install()
+    main()
