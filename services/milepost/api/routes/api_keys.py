@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import StringConstraints
 
-from milepost.api import documents, problems
+from milepost.api import access_documents, problems
 from milepost.api.access import EVERY_TENANT, Scope, read_grants
 from milepost.api.answers import answer
 from milepost.api.bodies import StrictRoute
@@ -36,7 +36,7 @@ _PROBLEMS: Final = (problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE)
     status_code=201,
     response_class=Response,
     responses={
-        201: {"model": documents.NewApiKey},
+        201: {"model": access_documents.NewApiKey},
         **problems.responses(
             problems.MALFORMED_BODY,
             problems.BODY_TOO_LARGE,
@@ -46,7 +46,7 @@ _PROBLEMS: Final = (problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE)
         ),
     },
 )
-async def create_api_key(parts: Parts, body: documents.ApiKeyRequest) -> Response:
+async def create_api_key(parts: Parts, body: access_documents.ApiKeyRequest) -> Response:
     """Make an API key. Its token is in this answer, and nowhere else ever again.
 
     Nobody can give more than they have: the tenants must be ones that the caller administers.
@@ -87,7 +87,7 @@ def _require_own(scope: Scope, grants: list[str], providers: list[str] | None) -
     "/api-keys",
     response_class=Response,
     responses={
-        200: {"model": documents.ApiKeys},
+        200: {"model": access_documents.ApiKeys},
         **problems.responses(problems.INVALID_PAGE_TOKEN, *_PROBLEMS),
     },
 )
@@ -110,7 +110,7 @@ async def list_api_keys(parts: Parts, query: Annotated[PageQuery, Query()]) -> R
     name="revoke_api_key",
     response_class=Response,
     responses={
-        200: {"model": documents.ApiKey},
+        200: {"model": access_documents.ApiKey},
         **problems.responses(problems.UNKNOWN_KEY, *_PROBLEMS),
     },
 )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from milepost.api import documents, problems
+from milepost.api import access_documents, problems
 from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer
 from milepost.api.context import Context
@@ -20,7 +20,7 @@ router: Final = APIRouter(route_class=GuardedRoute, tags=["access"])
 _pages: Final = Pages[AuditPlace]("audit", tuple[Timestamp, UUID])
 _NEWEST: Final[AuditPlace] = (LATEST, UUID(int=2**128 - 1))
 _RESPONSES: Final = {
-    200: {"model": documents.AuditPage},
+    200: {"model": access_documents.AuditPage},
     **problems.responses(
         problems.INVALID_PAGE_TOKEN, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE
     ),
