@@ -13,6 +13,7 @@ from milepost.projections import endpoints, webhooks
 from milepost.projections.webhooks import Claim, Message, Pool
 from milepost.schemas.webhooks import WebhookDisabledMessage, new_secret
 from milepost.webhooks import schedule, sender
+from signals import DEADLINE
 from webhooks.conftest import Hook, Sending, Tenant
 from webhooks.receiver import Answer, Call, Receiver, Reply
 
@@ -293,6 +294,43 @@ async def test_410_disables_the_endpoint_and_the_others_hear_of_it(
 
 async def _disable(acme: Tenant, hook: Hook) -> None:
     await acme.change(hook, disabled_at=datetime.now(UTC), disabled_reason="asked")
+
+
+async def test_nothing_waits_for_an_endpoint_that_goes_while_another_is_disabled(
+    acme: Tenant, pool: Pool
+) -> None:
+    """The notice is for those that are still there when the transaction ends."""
+    gone, deleted = [await acme.hook(path) for path in ("/gone", "/deleted")]
+    await acme.owe(gone)
+    (claim,) = await _claim(pool, most=1)
+
+    async def disable() -> webhooks.Disabled | None:
+        async with pool.acquire() as connection, connection.transaction():
+            disabled = await webhooks.disable(connection, claim, "gone", datetime.now(UTC))
+            if disabled is not None:
+                message = Message(acme.name, "notice_1", "test", None, b"{}")
+                await webhooks.note(connection, message, disabled.others)
+            return disabled
+
+    async with pool.acquire() as connection, connection.transaction():
+        await endpoints.delete(connection, acme.name, deleted.id, datetime.now(UTC))
+        disabling = asyncio.create_task(disable())
+        await _until_waiting_or(disabling, pool)
+    disabled = await disabling
+    assert disabled is not None
+    assert disabled.others == []
+    assert await acme.deliveries(deleted) == []
+
+
+async def _until_waiting_or(task: asyncio.Task[Any], pool: Pool) -> None:
+    """Wait until the task has ended or waits for a lock in the database."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()"
+    )
+    async with asyncio.timeout(DEADLINE):
+        while not (task.done() or await pool.fetchval(waiting)):
+            pass
 
 
 async def test_an_endpoint_at_which_nothing_arrives_for_five_days_is_given_up(
