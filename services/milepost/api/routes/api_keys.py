@@ -38,11 +38,7 @@ _PROBLEMS: Final = (problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE)
     responses={
         201: {"model": access_documents.NewApiKey},
         **problems.responses(
-            problems.MALFORMED_BODY,
-            problems.BODY_TOO_LARGE,
-            problems.UNSUPPORTED_MEDIA_TYPE,
-            problems.UNKNOWN_TENANT,
-            *_PROBLEMS,
+            *problems.OF_BODIES, problems.UNKNOWN_TENANT, problems.DATABASE_UNAVAILABLE
         ),
     },
 )

@@ -136,10 +136,7 @@ async def redeliver_delivery(
         **problems.responses(
             problems.UNKNOWN_WEBHOOK,
             problems.WEBHOOK_DISABLED,
-            problems.MALFORMED_BODY,
-            problems.BODY_TOO_LARGE,
-            problems.UNSUPPORTED_MEDIA_TYPE,
-            problems.INVALID_REQUEST,
+            *problems.OF_BODIES,
             problems.DATABASE_UNAVAILABLE,
         ),
     },

@@ -38,12 +38,6 @@ _FIRST: Final = (EARLIEST, UUID(int=0))
 _pages: Final = Pages[Key]("webhooks", tuple[Timestamp, UUID])
 # Whoever keeps answers must not keep those with a secret.
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}
-_BODY_PROBLEMS: Final = (
-    problems.MALFORMED_BODY,
-    problems.BODY_TOO_LARGE,
-    problems.UNSUPPORTED_MEDIA_TYPE,
-    problems.INVALID_REQUEST,
-)
 _PROBLEMS: Final = (
     problems.UNKNOWN_WEBHOOK, problems.INVALID_REQUEST, problems.DATABASE_UNAVAILABLE,
 )  # fmt: skip
@@ -56,7 +50,7 @@ _PROBLEMS: Final = (
     responses={
         201: {"model": webhook_documents.NewWebhook, "description": "Made. Keep the secret."},
         **problems.responses(
-            *_BODY_PROBLEMS,
+            *problems.OF_BODIES,
             problems.INVALID_WEBHOOK_URL,
             problems.TOO_MANY_WEBHOOKS,
             problems.WEBHOOKS_NOT_CONFIGURED,
@@ -138,7 +132,7 @@ async def read_webhook(
         200: {"model": webhook_documents.Webhook},
         **problems.responses(
             problems.UNKNOWN_WEBHOOK,
-            *_BODY_PROBLEMS,
+            *problems.OF_BODIES,
             problems.INVALID_WEBHOOK_URL,
             problems.DATABASE_UNAVAILABLE,
         ),
@@ -212,7 +206,7 @@ async def read_webhook_secret(
         200: {"model": webhook_documents.WebhookSecret},
         **problems.responses(
             problems.UNKNOWN_WEBHOOK,
-            *_BODY_PROBLEMS,
+            *problems.OF_BODIES,
             problems.TOO_MANY_SECRETS,
             problems.WEBHOOKS_NOT_CONFIGURED,
             problems.DATABASE_UNAVAILABLE,
