@@ -107,6 +107,7 @@ _NAMES: Final = (
     "executions_named",
     "lag",
     "versions",
+    "by_key_only",
     "positions_now",
     "stops",
     "changes_between",
