@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -11,6 +11,8 @@ import pytest
 from api.harness import Api, connected, document, now
 from api.sent import heard, sent
 from milepost.api.routes import deliveries
+from milepost.projections.statements import statement
+from milepost.schemas.values import EARLIEST, LATEST
 
 PAYLOAD = {"type": "milepost.completion.failed.v1", "data": {"a": 1}}
 
@@ -105,6 +107,8 @@ class TestListed:
             ({"execution_id": execution_id, "endpoint_id": other}, [3]),
             ({"execution_id": execution_id, "status": "delivered"}, []),
             ({"endpoint_id": one, "status": "failed"}, [0]),
+            ({"endpoint_id": other, "status": "pending"}, [3]),
+            ({"status": "delivered"}, [1]),
             ({"since": second}, [3, 2, 1]),
             ({"before": third}, [1, 0]),
             ({"since": second, "before": third}, [1]),
@@ -114,6 +118,24 @@ class TestListed:
             for size in (1, 50):
                 found = await ids(api, tenant, page_size=size, **query)
                 assert found == [made[number] for number in expected], query
+
+    async def test_what_did_not_arrive_is_found_without_a_walk_over_what_did(
+        self, owner: asyncpg.Connection
+    ) -> None:
+        async with owner.transaction():
+            await owner.execute(
+                "WITH message AS (INSERT INTO webhook_messages SELECT 'many', number, '', NULL, '', now()"
+                " FROM generate_series(1, 2000) AS number RETURNING tenant, message_id)"
+                " INSERT INTO webhook_deliveries"
+                " SELECT tenant, gen_random_uuid(), gen_random_uuid(), message_id, now(), 'delivered'"
+                " FROM message"
+            )
+            await owner.execute("ANALYZE webhook_deliveries")
+            plan = await owner.fetch(
+                f"EXPLAIN {statement('endpoints/undelivered')}",
+                *("many", LATEST, UUID(int=0), 100, "failed", EARLIEST, LATEST, None),
+            )
+        assert "webhook_deliveries_undelivered" in "".join(row[0] for row in plan)
 
     @pytest.mark.parametrize(
         "query",

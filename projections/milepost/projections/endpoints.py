@@ -206,6 +206,8 @@ async def deliveries(
     name, more = "endpoints/deliveries", []
     if wanted.execution_id is not None:
         name, more = "endpoints/execution_deliveries", [wanted.execution_id, wanted.endpoint_id]
+    elif wanted.status not in (None, "delivered"):
+        name, more = "endpoints/undelivered", [wanted.endpoint_id]
     elif wanted.endpoint_id is not None:
         name, more = "endpoints/endpoint_deliveries", [wanted.endpoint_id]
     rows = await connection.fetch(

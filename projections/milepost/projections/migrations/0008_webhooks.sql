@@ -75,6 +75,9 @@ CREATE INDEX webhook_deliveries_next ON webhook_deliveries (due_at) WHERE status
 CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (tenant, created_at, delivery_id);
 CREATE INDEX webhook_deliveries_by_endpoint
 ON webhook_deliveries (tenant, endpoint_id, created_at, delivery_id);
+-- What did not arrive, or not yet: few among many.
+CREATE INDEX webhook_deliveries_undelivered
+ON webhook_deliveries (tenant, created_at, delivery_id) WHERE status <> 'delivered';
 
 -- Every attempt, for ever. `status_code` null: no answer, `error` says why. `answer` is the beginning of
 -- the body that came back.
