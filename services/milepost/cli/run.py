@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from milepost.cli import logs
 from milepost.cli.failures import Unable
+from milepost.cli.labels import Labels, read_labels
 from milepost.cli.signals import STOP
 from milepost.client import ApiUnavailable, MilepostClient, MilepostError, State
 from milepost.providers import process
@@ -25,7 +26,7 @@ def run(
     tenant: str,
     operation: str = "provision",
     key: str | None = None,
-    label: Annotated[list[str] | None, Parameter(negative=())] = None,
+    label: Labels = None,
     broker_timeout: timedelta = timedelta(seconds=10),
 ) -> int:
     """Run a command as an execution of a tenant, and pass its exit status on.
@@ -49,7 +50,7 @@ def run(
         raise Unable("there is no command to run: milepost run --tenant acme -- COMMAND...", 2)
     settings = Settings()
     logs.configure_for_commands(settings)
-    labels, broker_seconds = _labels(label or []), broker_timeout.total_seconds()
+    labels, broker_seconds = read_labels(label), broker_timeout.total_seconds()
     outcome = asyncio.run(
         _run(list(command), tenant, operation, key, labels, broker_seconds, settings)
     )
@@ -144,13 +145,3 @@ def say(line: str) -> None:
     """A line about the execution, on standard error."""
     with suppress(BrokenPipeError):
         print(f"milepost: {line}", file=sys.stderr, flush=True)
-
-
-def _labels(pairs: list[str]) -> dict[str, str]:
-    labels = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise Unable(f"--label {pair} is not of the form name=value.", 2)
-        labels[name] = value
-    return labels
