@@ -130,7 +130,7 @@ class TestListed:
                 " SELECT tenant, gen_random_uuid(), gen_random_uuid(), message_id, now(), 'delivered'"
                 " FROM message"
             )
-            await owner.execute("ANALYZE webhook_deliveries")
+            await owner.execute("ANALYZE webhook_messages, webhook_deliveries")
             plan = await owner.fetch(
                 f"EXPLAIN {statement('endpoints/undelivered')}",
                 *("many", LATEST, UUID(int=0), 100, "failed", EARLIEST, LATEST, None),
