@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -16,7 +17,11 @@ import pytest
 from api.harness import Api, connected, document, now, requested, running_api, seconds, served
 from milepost.api import CannotServe, serve
 from milepost.api.routes.health import readiness
+from milepost.client import MilepostClient, State
+from milepost.projections import queries
+from milepost.schemas.events import Succeeded
 from milepost.settings import Settings
+from signals import DEADLINE
 from stack import environment
 
 SERVE = """
@@ -72,6 +77,36 @@ def _polls(http: httpx2.AsyncClient, wait: str) -> list[asyncio.Future[httpx2.Re
 async def _end(running: asyncio.subprocess.Process, number: signal.Signals) -> int:
     running.send_signal(number)
     return await running.wait()
+
+
+async def test_waiting_outlives_an_api_that_is_killed_and_started_again(
+    settings: Settings, api: Api
+) -> None:
+    execution_id = await api.execution("acme")
+    async with contextlib.AsyncExitStack() as stack:
+        async with process(settings) as (running, url):
+            client = await stack.enter_async_context(MilepostClient(url))
+            waiting = asyncio.ensure_future(client.wait(execution_id, timeout=30))
+            await _held(api.settings.dsn)
+            running.kill()
+        assert not waiting.done()
+        await api.log.report("acme", execution_id, Succeeded(occurred_at=now()))
+        async with process(away(settings, api_port=urlsplit(url).port)) as (_, again):
+            assert again == url
+            assert (await waiting).state is State.SUCCEEDED
+
+
+async def _held(dsn: str) -> None:
+    """Return once some API process holds a long poll: it has looked whether there is news already."""
+    looked = """
+        SELECT EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'milepost-api'
+                AND query = $1
+        )"""
+    async with connected(dsn) as connection, asyncio.timeout(DEADLINE):
+        while not await connection.fetchval(looked, queries.READ["versions"]):
+            pass
 
 
 async def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
