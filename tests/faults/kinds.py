@@ -29,8 +29,8 @@ Strike: TypeAlias = Callable[[System], AbstractAsyncContextManager[None]]
 # Longer than the session of a worker under test, and than the time in which Postgres ends a stopped
 # one's transaction.
 STOPPED: Final = 3.0
-# Longer than any timeout of the clients: aiokafka gives a request 40 s.
-FORGOTTEN: Final = 50.0
+# Longer than any timeout of the clients: the longest are 15 s.
+FORGOTTEN: Final = 30.0
 STOP: Final = 5.0  # seconds that an orderly end may take
 _OFTEN: Final = {
     ("processor", "SIGKILL"): 3,

@@ -33,8 +33,9 @@ class Proxy:
     def half_open(self) -> Iterator[None]:
         """Accept and swallow: nobody hears anything, neither data nor an end.
 
-        Connections of that time stay dead for ever, as behind a firewall that has forgotten them:
-        whoever waits on one must give it up by a timeout of its own.
+        For clients, connections of that time stay dead for ever, as behind a firewall that has
+        forgotten them: whoever waits on one must give it up by a timeout of its own. The server, which
+        probes those that it had, has ended them when the block ends; the new ones never came there.
         """
         self._swallows = True
         for link in self._links:
@@ -43,6 +44,9 @@ class Proxy:
             yield
         finally:
             self._swallows = False
+            for link in self._links:
+                if link.dead:
+                    link.abort_server()
 
     @contextmanager
     def slow(self, *, delay: float = 0.0, rate: float | None = None) -> Iterator[None]:
@@ -86,30 +90,43 @@ class _Link:
         self.dead = dead
         self._proxy = proxy
         self._client = reader, writer
-        self._writers = [writer]
+        self._server: asyncio.StreamWriter | None = None
 
     def abort(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
+        self._client[1].transport.abort()
+        self.abort_server()
+
+    def abort_server(self) -> None:
+        if self._server is not None:
+            self._server.transport.abort()
 
     async def run(self) -> None:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._proxy.target)
-            self._writers.append(writer)
-            ways = ((self._client[0], writer), (reader, self._client[1]))
-            pumps = [asyncio.create_task(self._pump(*way)) for way in ways]
-            try:
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-                if self.dead:
-                    # The other side does not hear that this one has gone.
-                    await asyncio.wait(pumps)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
+            if self.dead:
+                await self._swallow()
+            else:
+                await self._forward()
         except OSError:
             pass  # the server is away: so is the client's connection
         finally:
             self.abort()
+
+    async def _forward(self) -> None:
+        reader, self._server = await asyncio.open_connection("127.0.0.1", self._proxy.target)
+        ways = ((self._client[0], self._server), (reader, self._client[1]))
+        pumps = [asyncio.create_task(self._pump(*way)) for way in ways]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if self.dead:
+                # The other side does not hear that this one has gone.
+                await asyncio.wait(pumps)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+
+    async def _swallow(self) -> None:
+        while await self._client[0].read(_CHUNK):
+            pass
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

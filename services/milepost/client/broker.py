@@ -25,6 +25,9 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 UNAVAILABLE: Final = (
     KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, TimeoutError,
 )  # fmt: skip
+# Until then a request waits on a connection that nothing comes from any more, and with it every call;
+# aiokafka's own are 40 s. It is sent again on another, and the broker drops it if it had it already.
+REQUEST_MS: Final = 10_000
 _RETRY_SECONDS: Final = 0.2
 _TOPIC_SECONDS: Final = 5
 _CLOSE_SECONDS: Final = 5

@@ -89,6 +89,7 @@ class Publisher:
             enable_idempotence=True,
             max_batch_size=_BATCH_BYTES,
             max_request_size=MAX_EVENT_BYTES,
+            request_timeout_ms=broker.REQUEST_MS,
         )
         await broker.start(producer, self._servers, self._timeout)
         try:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -26,6 +26,11 @@ from milepost.settings import Settings
 # Seconds between two looks at the partitions of the log, and after one that failed.
 DAY: Final = 86_400.0
 HOUR: Final = 3_600.0
+# Seconds in which a member must join again: giving up its partitions takes half of it. Connections
+# that nothing comes from any more are given up little later; Faust's own 60 and 90 are that much lag.
+REBALANCE: Final = 10.0
+# Seconds that leaving the database may take: what is still in use then has nobody who waits for it.
+CLOSE: Final = 1.0
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -70,9 +75,8 @@ class Processor(faust.App):
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownership, Reporter]]:
-    pool = await store.connect(settings.dsn, size=8)
     async with (
-        pool,
+        _connected(settings.dsn) as pool,
         topics.connected(settings.kafka_bootstrap_servers) as admin,
         reader.connected(settings.kafka_bootstrap_servers) as log,
         _maintained(pool),
@@ -86,6 +90,17 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownershi
         ownership.consumer = cast(BatchConsumer, app.consumer)
         _add_agent(app, settings, ownership)
         yield app, ownership, Reporter(settings.topics.events, ownership, log, projections)
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[Any]:
+    pool = await store.connect(dsn, size=8)
+    try:
+        yield pool
+    finally:
+        with suppress(TimeoutError):
+            # When time is up, asyncpg terminates what is still in use.
+            await asyncio.wait_for(pool.close(), CLOSE)
 
 
 @asynccontextmanager
@@ -116,6 +131,7 @@ async def _maintain(pool: Any) -> None:
 
 
 def _app(settings: Settings) -> Processor:
+    rebalance = max(REBALANCE, settings.session_timeout_seconds)
     servers = [server.strip() for server in settings.kafka_bootstrap_servers.split(",")]
     app = Processor(
         settings.consumer_group,
@@ -127,6 +143,9 @@ def _app(settings: Settings) -> Processor:
         stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=settings.session_timeout_seconds / 4,
+        broker_rebalance_timeout=rebalance,
+        # What joins the group is answered when the rebalance is over.
+        broker_request_timeout=rebalance + 5,
         broker_max_poll_records=settings.batch_records,
         consumer_max_fetch_size=4 * 1_048_576,
         # An offset that the broker does not have is an error; a guess would lose or repeat records.

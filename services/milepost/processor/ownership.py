@@ -231,6 +231,7 @@ class Ownership:
                 bootstrap_servers=self._settings.kafka_bootstrap_servers,
                 transactional_id=f"{group}.{tp.topic}.{tp.partition}",
                 transaction_timeout_ms=10_000,
+                request_timeout_ms=10_000,
                 max_request_size=MAX_OUTGOING_BYTES,
                 max_batch_size=262_144,
             )

@@ -10,14 +10,15 @@ from asyncpg import InterfaceError, InternalClientError, PostgresError
 from faust.types import TP
 
 from milepost.processor.ownership import Ownership
-from milepost.processor.reader import Reader
+from milepost.processor.reader import REQUEST, Reader
 from milepost.projections.store import Store
 
 # Seconds without progress, in spite of lag, after which the worker ends and is started anew. Longer
 # than a rebalance takes when a member answers but does not rejoin.
 STUCK: Final = 90.0
-# Seconds that one look at the broker and the database may take.
-LOOK: Final = 5.0
+# Seconds that one look at the broker and the database may take: enough for a reader to find out that
+# its connection is dead.
+LOOK: Final = REQUEST + 2.0
 AWAY: Final = (
     KafkaError, PostgresError, InterfaceError, InternalClientError, OSError, TimeoutError,
 )  # fmt: skip
@@ -52,7 +53,8 @@ class Watch:
             self._stood[tp] = position, (since if last == position else now)
             if now - self._stood[tp][1] > STUCK:
                 raise Stuck(
-                    f"partition {tp.partition} stands at {position}, the topic at {ends[tp]}"
+                    f"partition {tp.partition} stands at {position}, the topic at {ends[tp]}, for"
+                    f" {STUCK:.0f} s. This worker ends, so that another takes its place."
                 )
 
     def forget(self) -> None:

@@ -25,7 +25,7 @@ class TopicsDiffer(Exception):
 @asynccontextmanager
 async def connected(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An administration client. Raises KafkaConnectionError when no broker answers."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=10_000)
     try:
         await admin.start()
         yield admin

@@ -73,6 +73,8 @@ class Intake:
             auto_offset_reset="earliest",
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 3,
+            # What joins the group is answered when the others have, at most a session later.
+            request_timeout_ms=self._session_ms + broker.REQUEST_MS,
         )
         await broker.start(consumer, self._servers, _CONNECT_SECONDS)
         try:
