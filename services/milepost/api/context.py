@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi import Request
+from starlette.types import Scope as Connection
 
 from milepost.api.access import EVERYTHING, Scope
 from milepost.api.broker import Broker
@@ -54,8 +55,13 @@ class Context:
 
 async def context(request: Request) -> Context:
     """What this request may work with, as far as the guard let it in."""
-    whole: Context = request.app.state.context
-    return whole.within(request.scope[SCOPE])
+    return context_of(request.scope)
+
+
+def context_of(connection: Connection) -> Context:
+    """As `context`, for what the server knows of a request."""
+    whole: Context = connection["app"].state.context
+    return whole.within(connection[SCOPE])
 
 
 @asynccontextmanager

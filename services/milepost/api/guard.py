@@ -41,7 +41,11 @@ class GuardedRoute(APIRoute):
     async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Let the guard decide; it comes before anything of the request's body is read."""
         guard: Guard = scope["app"].state.guard
-        await guard.pass_on(self.name, scope, receive, send, super().handle)
+        await guard.pass_on(self.name, scope, receive, send, self.admitted)
+
+    async def admitted(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer what the guard has let in."""
+        await super().handle(scope, receive, send)
 
 
 def require_guarded(app: FastAPI) -> None:

@@ -1,14 +1,17 @@
 """Executions: ask for one, look at it or wait for it, call one off."""
 
+import re
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 
 from milepost.api import documents, problems
 from milepost.api.answers import answer
 from milepost.api.bodies import StrictRoute
 from milepost.api.broker import SOURCE
-from milepost.api.context import Context
+from milepost.api.context import Context, context_of
 from milepost.api.parameters import (
     ExecutionIdInPath,
     IdempotencyKeyHeader,
@@ -25,7 +28,9 @@ from milepost.api.problems import ALREADY_TERMINAL, Problem
 from milepost.api.views import Found, document, find, unknown
 from milepost.schemas.binding import encode
 from milepost.schemas.events import CancellationRequested
+from milepost.schemas.values import UUID_PATTERN
 
+_uuid: Final = re.compile(UUID_PATTERN)
 router: Final = APIRouter(route_class=StrictRoute, tags=["executions"])
 
 
@@ -66,20 +71,6 @@ async def request_execution(
     return answer(document(parts, found), 202 if is_new else 200, headers)
 
 
-@router.get(
-    "/executions/{execution_id}",
-    response_class=Response,
-    responses={
-        200: {"model": documents.ExecutionAnswer},
-        304: {"description": "Nothing is newer than `If-None-Match`."},
-        **problems.responses(
-            problems.UNKNOWN_EXECUTION,
-            problems.INVALID_REQUEST,
-            problems.DATABASE_UNAVAILABLE,
-            problems.SHUTTING_DOWN,
-        ),
-    },
-)
 async def read_execution(
     parts: Parts,
     execution_id: ExecutionIdInPath,
@@ -99,6 +90,46 @@ async def read_execution(
     if if_none_match is not None and _matches(if_none_match, found.etag):
         return Response(status_code=304, headers=headers)
     return answer(document(parts, found), headers=headers)
+
+
+class _LookRoute(StrictRoute):
+    """A look without parameters is answered past FastAPI, which would take as long for having none as
+    everything else takes."""
+
+    async def admitted(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer; what is not that simple takes the usual way."""
+        request, execution_id = Request(scope), scope["path_params"]["execution_id"]
+        if (
+            request.method != "GET"
+            or scope["query_string"]
+            or "if-none-match" in request.headers
+            or not _uuid.fullmatch(execution_id)
+        ):
+            await super().admitted(scope, receive, send)
+            return
+        try:
+            response = await read_execution(context_of(scope), execution_id)
+        except Problem as problem:
+            response = problems.response(problem)
+        await response(scope, receive, send)
+
+
+router.add_api_route(
+    "/executions/{execution_id}",
+    read_execution,
+    route_class_override=_LookRoute,
+    response_class=Response,
+    responses={
+        200: {"model": documents.ExecutionAnswer},
+        304: {"description": "Nothing is newer than `If-None-Match`."},
+        **problems.responses(
+            problems.UNKNOWN_EXECUTION,
+            problems.INVALID_REQUEST,
+            problems.DATABASE_UNAVAILABLE,
+            problems.SHUTTING_DOWN,
+        ),
+    },
+)
 
 
 async def _news(
