@@ -24,8 +24,8 @@ AUDIENCE = "milepost-tests"
 class Clock:
     """Stands still until it is moved; `now` is a time of day, calling it gives seconds."""
 
-    def __init__(self) -> None:
-        self._start = now()
+    def __init__(self, start: datetime | None = None) -> None:
+        self._start = start or now()
         self.seconds = 1_000.0
 
     def __call__(self) -> float:
@@ -123,9 +123,11 @@ class Guarded:
 
 
 @contextlib.asynccontextmanager
-async def guarded_api(settings: Settings, **update: Any) -> AsyncIterator[Guarded]:
-    """The API with access required, keys and JWTs, and a clock that stands still."""
-    clock, issuer = Clock(), Issuer()
+async def guarded_api(
+    settings: Settings, start: datetime | None = None, **update: Any
+) -> AsyncIterator[Guarded]:
+    """The API with access required, keys and JWTs, and a clock that stands still, at `start`."""
+    clock, issuer = Clock(start), Issuer()
     server = await asyncio.start_server(issuer.answer, "127.0.0.1", 0)
     async with server:
         issuer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -125,6 +125,26 @@ def test_an_operation_is_described(name: str) -> None:
         assert {"401", "403", "422", "429", "503"} <= set(errors)
 
 
+@pytest.mark.parametrize("name", operations(DOCUMENT))
+def test_what_it_answers_has_an_example_that_fits(name: str) -> None:
+    answers = operations(DOCUMENT)[name]["responses"].items()
+    contents = [one.get("content", {}) for status, one in answers if status < "300"]
+    bodies = [body for content in contents for body in content.items()]
+    assert bodies or name.startswith("DELETE")
+    for media_type, body in bodies:
+        if media_type == "text/event-stream":
+            events = [event.splitlines() for event in body["example"].split("\n\n")[:-1]]
+            data = [json.loads(event[-1].removeprefix("data: ")) for event in events]
+            schema = body["x-milepost-data"]
+            examples = [one for one in data if "execution_id" in one]
+        else:
+            schema, examples = body["schema"], [body["example"]]
+        assert examples
+        fits = Draft202012Validator({**schema, "$defs": DOCUMENT["components"]["schemas"]})
+        for example in examples:
+            fits.validate(example)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

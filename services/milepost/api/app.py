@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from milepost.api import context, problems
+from milepost.api import context, documents, problems
 from milepost.api.guard import Guard, require_guarded
-from milepost.api.openapi import allow_repeats, describe_access
+from milepost.api.openapi import allow_repeats, describe_access, give_examples
 from milepost.api.problems import ProblemDocument
 from milepost.api.routes import (
     api_keys,
@@ -97,9 +97,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         _, shared = models_json_schema(
-            [(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}"
+            [(ProblemDocument, "serialization"), (documents.StreamedExecution, "serialization")],
+            ref_template="#/components/schemas/{model}",
         )
-        app.openapi_schema["components"]["schemas"] |= shared["$defs"]
+        components = app.openapi_schema["components"]
+        components["schemas"] = shared["$defs"] | components["schemas"]
         describe_access(app.openapi_schema)
         allow_repeats(app.openapi_schema)
+        give_examples(app.openapi_schema)
     return app.openapi_schema

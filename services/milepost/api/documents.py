@@ -341,6 +341,12 @@ class Check(BaseModel):
     detail: str | None = None
 
 
+class Health(BaseModel):
+    """That this process lives."""
+
+    status: Literal["ok"]
+
+
 class Readiness(BaseModel):
     """Whether this process can serve, and which check says no."""
 

@@ -1,12 +1,16 @@
-"""What the OpenAPI document says that FastAPI does not know: about access, and about sets."""
+"""What the OpenAPI document says that FastAPI does not know: about access and sets, and in examples."""
 
-from typing import Any
+import json
+from importlib import resources
+from typing import Any, Final
 
 from milepost.api.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHORISED, UNKNOWN_TENANT
 from milepost.api.problems import responses as problem_responses
 from milepost.api.roles import NEEDS
 
-_SCHEME = "bearer"
+_SCHEME: Final = "bearer"
+_JSON: Final = "application/json"
+_EVENTS: Final = "text/event-stream"
 
 
 def describe_access(document: dict[str, Any]) -> None:
@@ -35,6 +39,26 @@ def _describe(path: str, operation: dict[str, Any]) -> None:
         operation["x-milepost-role"] = need.role.value
     for status, response in problem_responses(*kinds).items():
         operation["responses"].setdefault(str(status), response)
+
+
+def give_examples(document: dict[str, Any]) -> None:
+    """Add to each answer that succeeds an example: `examples.json` has one of every operation."""
+    examples = json.loads(resources.files(__package__).joinpath("examples.json").read_text())
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {}) if status < "300" else {}
+                example = examples.get(operation["operationId"])
+                if _JSON in content:
+                    content[_JSON]["example"] = example
+                elif _EVENTS in content:
+                    content[_EVENTS]["example"] = "".join(map(_event, example))
+
+
+def _event(event: dict[str, Any]) -> str:
+    """A server-sent event as it is sent."""
+    fields = event | {"data": json.dumps(event["data"], separators=(",", ":"), ensure_ascii=False)}
+    return "".join(f"{name}: {value}\n" for name, value in fields.items()) + "\n"
 
 
 def allow_repeats(node: Any) -> None:

@@ -10,7 +10,7 @@ import httpx2
 from milepost.api.problems import INVALID_WEBHOOK_URL, Problem
 
 # A name or an address; IPv6 without its brackets.
-_HOST: Final = re.compile(rb"[0-9a-z._-]{1,253}|[0-9a-f:.]{2,45}")
+_HOST: Final = re.compile(rb"[0-9a-z._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 
 
 def require_url(url: str, allowed: Sequence[IPv4Network | IPv6Network]) -> None:

@@ -25,7 +25,7 @@ _CHECK_SECONDS: Final = 3.0
 _STALE_AFTER: Final = timedelta(seconds=30)
 
 
-@router.get("/healthz", response_class=Response)
+@router.get("/healthz", response_class=Response, responses={200: {"model": documents.Health}})
 async def healthz() -> Response:
     """The process lives."""
     return answer({"status": "ok"})

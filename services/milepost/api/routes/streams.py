@@ -49,11 +49,18 @@ LastEventId = Annotated[
     ),
 ]
 _STREAM: Final = {
-    "model": documents.StreamedExecution,
     "description": "Events whose `data` is an execution: `snapshot`, as it is at the beginning; "
     "`execution`, it has changed; `end`, it is over. Then `ready` (a tenant's snapshot is complete) and "
     "`dropped` (read too slowly). A comment at least every 15 seconds, with an `id` of its own.",
-    "content": {"text/event-stream": {}},
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            # What is in `data`; only from OpenAPI 3.2 on there is a place for that.
+            "x-milepost-data": {
+                "$ref": f"#/components/schemas/{documents.StreamedExecution.__name__}"
+            },
+        }
+    },
 }
 _PROBLEMS: Final = (
     problems.INVALID_EVENT_ID,
