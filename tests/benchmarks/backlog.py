@@ -1,105 +1,74 @@
-"""Folding from a backlog of five-event executions, everything on, beside the limit for the same rows."""
+"""A backlog of five-event executions, and processors that fold it, everything on."""
 
+import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
+from typing import NamedTuple
 
-import psutil
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.stack import Stack, processor
-from milepost.projections import batch, store
-from milepost.projections.batch import Folded, decode_all
+from benchmarks.stack import processor
 from milepost.schemas import events
-from milepost.schemas.binding import Encoded, Record, encode
+from milepost.schemas.binding import Encoded, encode
 from milepost.schemas.identifiers import execution_id
 from milepost.schemas.values import Progress, Resource
 from milepost.settings import Settings
-from signals import following, read_all
+from signals import following
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 TENANTS = 100
+DEADLINE = 300.0
 
 
-async def measure(stack: Stack, executions: int, runs: int) -> dict[str, list[float]]:
-    """Events per second of one processor and of the limit, alternated, and their ratio pair by pair."""
-    figures: dict[str, list[float]] = {
-        "backlog: thousand events/s, one processor": [],
-        "backlog: thousand events/s, limit (same rows from memory)": [],
-        "backlog: ratio to the limit": [],
-        "backlog: processor CPU, microseconds an event": [],
-        "backlog: processor memory, MB": [],
-    }
-    columns = list(figures.values())
-    for _ in range(runs):
-        settings = await stack.fresh()
-        await load(settings, executions)
-        ours, cpu, memory = await fold(settings, executions * 5)
-        limit = await _limit(settings, await stack.fresh())
-        row = (ours / 1e3, limit / 1e3, ours / limit, cpu, memory)
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    return figures
-
-
-async def load(settings: Settings, executions: int) -> None:
-    """Put a backlog on the events topic."""
+async def load(settings: Settings, executions: int, *, hot: float = 0) -> None:
+    """Put a backlog on the events topic; one tenant has this share of the executions."""
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, acks="all", linger_ms=20,
         max_batch_size=262_144,
     )  # fmt: skip
     await producer.start()
-    for key, value, headers in islice(histories("key"), executions * 5):
+    for key, value, headers in islice(histories("key", hot), executions * 5):
         await producer.send(settings.topics.events, key=key, value=value, headers=headers)
     await producer.stop()
 
 
-def histories(prefix: str) -> Iterator[Encoded]:
+def histories(prefix: str, hot: float = 0) -> Iterator[Encoded]:
     """The records of one execution after the other, without end; their keys begin with `prefix`."""
     for number in count():
-        yield from _history(f"tenant-{number % TENANTS}", f"{prefix}-{number}")
+        tenant = "hot" if number % TENANTS < hot * TENANTS else f"tenant-{number % TENANTS}"
+        yield from _history(tenant, f"{prefix}-{number}")
+
+
+class Folding(NamedTuple):
+    """How a backlog was folded: events/s, CPU microseconds an event, MB resident, of all workers."""
+
+    rate: float
+    cpu: float
+    memory: float
 
 
 async def fold(
-    settings: Settings, records: int, module: str = "milepost.cli"
-) -> tuple[float, float, float]:
-    """Events/s from owning the partitions to the last commit, CPU us an event, MB resident."""
-    async with following(settings) as positions, processor(settings, module) as process:
-        usage = psutil.Process(process.pid)
-        before, began = sum(usage.cpu_times()[:2]), time.perf_counter()
-        await positions.reach(records)
+    settings: Settings, records: int, module: str = "milepost.cli", workers: int = 1
+) -> Folding:
+    """Fold it, from all workers' owning their partitions to the last commit."""
+    async with following(settings) as positions, AsyncExitStack() as running:
+        starting = (
+            running.enter_async_context(processor(settings, module)) for _ in range(workers)
+        )
+        processes = await asyncio.gather(*starting)
+        # With several, the first to own partitions has begun meanwhile.
+        folded = await positions.reach(0) if workers > 1 else 0
+        before, began = sum(one.cpu for one in processes), time.perf_counter()
+        await positions.reach(records, within=DEADLINE)
         elapsed = time.perf_counter() - began
-        cpu = sum(usage.cpu_times()[:2]) - before
-        return records / elapsed, cpu / records * 1e6, usage.memory_info().rss / 1e6
-
-
-async def _limit(loaded: Settings, empty: Settings) -> float:
-    """Events/s of one connection that writes the rows of the same backlog, folded beforehand."""
-    records = await read_all(loaded, loaded.topics.events)
-    batches = [_folded(batch, loaded) for batch in _batches(records, loaded.batch_records)]
-    pool = await store.connect(empty.dsn, size=1)
-    began = time.perf_counter()
-    for folded in batches:
-        async with pool.acquire() as connection, connection.transaction():
-            await store.write_rows(connection, "limit", 0, folded)
-    elapsed = time.perf_counter() - began
-    await pool.close()
-    return len(records) / elapsed
-
-
-def _batches(records: Sequence[Record], size: int) -> Iterator[list[Record]]:
-    partitions: dict[int, list[Record]] = {}
-    for record in records:
-        partitions.setdefault(record.partition, []).append(record)
-    for partition in partitions.values():
-        # Whole executions stay together, so that nothing has to be read back.
-        for start in range(0, len(partition), size // 5 * 5):
-            yield partition[start : start + size // 5 * 5]
-
-
-def _folded(records: list[Record], settings: Settings) -> Folded:
-    return batch.fold(decode_all(records), {}, settings.topics)
+        cpu = sum(one.cpu for one in processes) - before
+        memory = sum(one.process.memory_info().rss for one in processes)
+        left = records - folded
+        assert left, "all was folded before every worker was there: take a larger backlog"
+        return Folding(left / elapsed, cpu / left * 1e6, memory / 1e6)
 
 
 def _history(tenant: str, key: str) -> list[Encoded]:

@@ -12,8 +12,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.backlog import fold, histories, load
-from benchmarks.stack import Stack, environment, processor
+from benchmarks.stack import Stack, processor
 from milepost.settings import Settings
+from stack import environment
 
 LIVE_EVENTS = 1_000  # a second, while the projections are rebuilt
 

@@ -17,8 +17,7 @@ async def measure(stack: Stack, executions: int, runs: int) -> dict[str, list[fl
         for module in ("milepost.cli", "benchmarks.without_relay"):
             settings = await stack.fresh()
             await load(settings, executions)
-            rate, _, _ = await fold(settings, executions * 5, module=module)
-            rates.append(rate)
+            rates.append((await fold(settings, executions * 5, module=module)).rate)
         for column, value in zip(
             columns, (*[r / 1e3 for r in rates], rates[0] / rates[1]), strict=True
         ):

@@ -4,22 +4,15 @@ Run it by itself: `python -m benchmarks.streams` (in tests/).
 """
 
 import asyncio
-import json
-import os
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-import psutil
-
-from benchmarks.stack import Stack, environment, processor, running
+from benchmarks.stack import Stack, processor, running, service
 from milepost.client import Publisher
-from milepost.settings import Settings
 
 STREAMS = 1_000
 TENANTS = 50
@@ -31,16 +24,22 @@ OTHERS = 500  # events a second of a tenant that nobody follows, in the second h
 async def measure(stack: Stack) -> dict[str, list[float]]:
     """Seconds to open them, milliseconds from publishing to hearing for each stream, the API's memory."""
     settings = await stack.fresh()
-    async with processor(settings), _api(settings) as (url, api), Publisher(settings) as publisher:
+    async with (
+        processor(settings),
+        service(settings, "api") as api,
+        Publisher(settings) as publisher,
+    ):
         began = time.perf_counter()
-        readers = [await _open(url, f"t-{number % TENANTS}") for number in range(STREAMS)]
+        readers = [
+            await _open(api.ready["api"], f"t-{number % TENANTS}") for number in range(STREAMS)
+        ]
         figures = {
             f"streams: {STREAMS:,} opened, s": [time.perf_counter() - began],
-            f"streams: the API with {STREAMS:,}, MB": [api.memory_info().rss / 1e6],
+            f"streams: the API with {STREAMS:,}, MB": [api.process.memory_info().rss / 1e6],
         }
-        used = sum(api.cpu_times()[:2])
+        used = api.cpu
         figures["streams: to every one of a tenant's, idle, ms"] = await _heard(publisher, readers)
-        figures["streams: CPU of the API meanwhile, s"] = [sum(api.cpu_times()[:2]) - used]
+        figures["streams: CPU of the API meanwhile, s"] = [api.cpu - used]
         noise = asyncio.create_task(_noise(publisher))
         figures[f"streams: the same at {OTHERS} events/s of others, ms"] = await _heard(
             publisher, readers
@@ -97,24 +96,6 @@ async def _open(url: str, tenant: str) -> tuple[asyncio.StreamReader, asyncio.St
     while b"event: ready" not in await reader.readline():
         pass
     return reader, writer
-
-
-@asynccontextmanager
-async def _api(settings: Settings) -> AsyncIterator[tuple[str, psutil.Process]]:
-    """The API as a process of its own: its address and the process."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "milepost.cli", "api"),
-        env=os.environ
-        | environment(settings)
-        | {"MILEPOST_API_PORT": "0", "MILEPOST_API_ACCESS": "open"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        yield json.loads(await process.stdout.readline())["api"], psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def _at(values: Iterable[float], share: float) -> float:
