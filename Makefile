@@ -31,9 +31,15 @@ up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 test: setup ## Run the tests on a real Kafka and a real Postgres
 	@$(BIN)/pytest
 
-test-faults: setup ## Run the laws and the store's state machine 10,000 times each (an hour or two)
-	@MILEPOST_TEST_EXAMPLES=10000 MILEPOST_TEST_RUNS=10000 $(BIN)/pytest --durations=3 \
-		tests/projections/test_laws.py tests/projections/test_machine.py
+test-faults: setup ## Strike every fault 100 times over a million events, and all else long (a day)
+	@MILEPOST_TEST_CYCLES=100 MILEPOST_TEST_EVENTS=1000000 MILEPOST_TEST_REPORT=1 \
+		$(BIN)/pytest --durations=3 -s tests/faults/test_survived.py
+	@MILEPOST_TEST_EXAMPLES=10000 MILEPOST_TEST_RUNS=10000 MILEPOST_TEST_INPUTS=1000000 \
+		MILEPOST_TEST_LIVES=500 MILEPOST_TEST_KILLS=100 $(BIN)/pytest --durations=3 \
+		tests/projections/test_laws.py tests/projections/test_machine.py tests/faults/test_fuzz.py \
+		tests/faults/test_lives.py tests/webhooks/test_service.py
+	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest --durations=3 tests/processor tests/api \
+		tests/client tests/webhooks tests/scenarios tests/providers
 
 check: setup ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from milepost.settings import Settings
@@ -58,6 +58,7 @@ async def supervised(
     finally:
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [error for error in ended if isinstance(error, Exception)]
+        if errors:
+            raise ExceptionGroup("services that did not end in order", errors)

@@ -74,10 +74,8 @@ class Trial:
         )
 
     async def _listen(self, api: httpx2.AsyncClient) -> None:
-        answer = await api.post(
-            f"/v1/tenants/{self._hook}/webhooks",
-            json={"url": f"{self._system.receiver.url}/{self._hook}"},
-        )
+        url = f"{self._system.receiver.url}/{self._hook}"
+        answer = await api.post(f"/v1/tenants/{self._hook}/webhooks", json={"url": url})
         assert answer.status_code == 201, answer.text
 
     async def _cycle(

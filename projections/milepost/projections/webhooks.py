@@ -44,7 +44,8 @@ _SESSION: Final = {
     "jit": "off",
 }
 _CONNECT_SECONDS: Final = 5
-_COMMAND_SECONDS: Final = 15
+# As long as Postgres gives a transaction.
+_COMMAND_SECONDS: Final = 10
 
 
 class Message(NamedTuple):

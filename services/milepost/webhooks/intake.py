@@ -114,6 +114,7 @@ class Intake:
                 added = await webhooks.take_in(self._pool, offered)
             except LOST as error:
                 _log.warning("cannot_store_messages", error=repr(error))
+                await self._pool.expire_connections()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             _log.debug("took_in", completions=len(offered), deliveries=added)

@@ -68,6 +68,8 @@ class Sender:
                 pause = await self._take()
             except LOST as error:
                 _log.warning("cannot_take_deliveries", error=repr(error))
+                # Of connections that are gone without a word, each would cost as long as this one.
+                await self._pool.expire_connections()
                 pause = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
