@@ -134,6 +134,9 @@ async def test_other_tenants_and_disabled_endpoints_get_nothing(acme: Tenant, po
         completion(tenant="").model_dump_json().encode(),
         completion(execution_id="7").model_dump_json().encode(),
         completion(id="").model_dump_json().encode(),
+        # Headers have nothing but visible ASCII: such a one could never be sent.
+        completion(id="\u00e9").model_dump_json().encode(),
+        completion(id="1\nx: 2").model_dump_json().encode(),
         completion(operation="\0").model_dump_json().encode(),
         completion().model_dump_json().encode()[:-1],
     ],

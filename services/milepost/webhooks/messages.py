@@ -1,10 +1,10 @@
 """What is sent: completions as they stand on their topics, and notices of Milepost's own."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from milepost.projections.webhooks import Disabled, Message, Offer
 from milepost.schemas.notifications import COMPLETION_TYPE, OPEN, Completion
@@ -20,10 +20,10 @@ _NOTICE: Final = "notice_"
 
 
 class _Stored(Completion):
-    """A completion whose facts fit into columns."""
+    """A completion whose facts fit into columns, and its id into a header."""
 
     model_config = ConfigDict(**OPEN, title="Completion", hide_input_in_errors=True)
-    id: Name
+    id: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")]
     tenant: Tenant
     execution_id: ExecutionId
     operation: Name | None = None
