@@ -10,8 +10,9 @@ from pydantic_core import to_json
 from milepost.cli import display, logs
 from milepost.cli.failures import USAGE, Unable
 from milepost.cli.signals import until_stopped
+from milepost.cli.states import Ended
 from milepost.cli.times import When, meant
-from milepost.client import Completion, State, Subscriber
+from milepost.client import Completion, Subscriber
 from milepost.client import dead_letters as letters
 from milepost.client.start import Start
 from milepost.schemas.values import TERMINAL
@@ -28,7 +29,6 @@ _COLUMNS: Final = (
     "OFFSET", "PUT ASIDE", "ID", "EXECUTION", "TENANT", "ATTEMPTS", "ERROR", "ORIGIN",
 )  # fmt: skip
 
-Ended = Literal[State.SUCCEEDED, State.FAILED, State.CANCELLED]
 Given = Parameter(negative=())
 
 

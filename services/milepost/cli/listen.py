@@ -12,9 +12,10 @@ from cyclopts import Parameter
 from standardwebhooks import Webhook
 
 from milepost.cli import display, logs
-from milepost.cli.failures import Unable
+from milepost.cli.failures import USAGE, Unable
 from milepost.cli.run import say
 from milepost.cli.signals import until_stopped
+from milepost.cli.states import Ended
 from milepost.client import Completion, MilepostClient, State, StreamedExecution
 from milepost.schemas.values import TERMINAL
 from milepost.schemas.webhooks import completion_payload, new_secret, signing_key
@@ -23,14 +24,13 @@ from milepost.settings import STACK_FILE, Settings
 SECRET_FILE: Final = STACK_FILE.with_name("listen-secret")
 # As long as Milepost waits for a tenant's endpoint.
 _ANSWER_SECONDS: Final = 15
-_MISUSED: Final = 2
 
 
 def listen(
     *,
     forward_to: str,
     tenant: str,
-    state: list[State] | None = None,
+    state: Annotated[list[Ended] | None, Parameter(negative=())] = None,
     secret: Annotated[str | None, Parameter(env_var="MILEPOST_LISTEN_SECRET")] = None,
 ) -> None:
     """Forward a tenant's completions to a URL as the webhooks that Milepost would send, from now on.
@@ -46,21 +46,26 @@ def listen(
         state: Only those in this state; may be repeated.
         secret: Sign with this secret: whsec_ and base64.
     """
-    where = urlsplit(forward_to)
-    if where.scheme not in ("http", "https") or not where.hostname:
-        raise Unable(f"--forward-to {forward_to} is no http or https URL.", _MISUSED)
-    states = frozenset(state or TERMINAL)
-    if going_on := states - TERMINAL:
-        raise Unable(f"--state {min(going_on)} is not how an execution ends.", _MISUSED)
+    if not _is_url(forward_to):
+        raise Unable(f"--forward-to {forward_to} is no http or https URL.", USAGE)
     source = "--secret" if secret else str(SECRET_FILE)
     secret = secret or _kept_secret()
     try:
         signer = Webhook(signing_key(secret))
     except ValueError as error:
-        raise Unable(f"{source}: {error}.", _MISUSED) from None
+        raise Unable(f"{source}: {error}.", USAGE) from None
     logs.configure_for_commands(Settings())
     print(f"signing secret: {secret}", flush=True)
+    states = frozenset(state or TERMINAL)
     asyncio.run(until_stopped(_forward(forward_to, tenant, states, signer), say))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 def _kept_secret() -> str:

@@ -11,7 +11,8 @@ from milepost.cli import deliveries, display, services
 from milepost.cli.asking import asked
 from milepost.cli.display import Output
 from milepost.cli.failures import USAGE, Unable
-from milepost.client import State, WebhookEndpoint, WebhookSecret
+from milepost.cli.states import Ended
+from milepost.client import WebhookEndpoint, WebhookSecret
 
 app: Final = App(
     name="webhooks",
@@ -32,7 +33,7 @@ app.command(deliveries.redeliver)
 _COLUMNS: Final = ("ENDPOINT", "URL", "TOLD OF", "STATUS", "DESCRIPTION")
 
 Id = Annotated[str, Parameter(name="ID")]
-States = Annotated[list[State] | None, Parameter(name="--state", negative=())]
+States = Annotated[list[Ended] | None, Parameter(name="--state", negative=())]
 Operations = Annotated[list[str] | None, Parameter(name="--operation", negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -55,7 +56,7 @@ def create(
     Args:
         url: Where messages are posted to.
         tenant: Whose completions.
-        states: Only of executions that ended so: succeeded, failed or cancelled; may be repeated.
+        states: Only of executions that ended so; may be repeated.
         operations: Only of this operation; may be repeated.
         description: What it is for.
         output: Lines for people, or one JSON object.
