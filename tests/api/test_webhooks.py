@@ -279,7 +279,7 @@ class TestBadInput:
         assert (await api.get(path))["url"] == URL
 
     def test_urls_that_are_taken(self) -> None:
-        for url in (URL, "https://example.com:8443/?a=b", "https://[2606:4700::1]/", "HTTPS://X.Y"):
+        for url in (URL, "https://example.com:8443/?a=b", "https://[2606:4700::A]/", "HTTPS://X.Y"):
             require_url(url, ())
         for url in ("http://127.0.0.1:9000/", "http://receiver.internal/x"):
             require_url(url, NETWORK)
