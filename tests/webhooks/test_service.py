@@ -114,7 +114,7 @@ async def test_sigterm_lets_a_call_end_and_gives_back_what_does_not(
     await receiver.until(lambda: len(receiver.calls) == 2)
     began = time.monotonic()
     assert await worker.stop() == 0
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 10  # when `milepost up` would kill it
     ended.set()
     (delivery,) = await acme.deliveries(quick)
     assert delivery["status"] == "delivered"

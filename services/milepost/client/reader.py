@@ -188,8 +188,9 @@ class Reader(ABC, Generic[Item]):
 
         `stop`, SIGTERM (in the main thread, where the program has no handler of its own) and a
         cancellation end it: bodies in progress get `grace` seconds and are cancelled then, what is
-        over is committed, and after a cancellation CancelledError is raised. With `dead_letters` it
-        returns at the end of those.
+        over is committed, and after a cancellation CancelledError is raised. What was taken and is
+        not over comes again when the group's next `async with` block begins, not within this one.
+        With `dead_letters` it returns at the end of those.
 
         Raises BrokerUnavailable or BrokerRefused where a commit or a dead letter does not succeed,
         MilepostError without a group.
