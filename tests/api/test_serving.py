@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from copy import copy
 from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -147,7 +148,8 @@ async def test_processors_that_report_no_more_are_named(api: Api) -> None:
     await api.log.measure(behind=0)
     assert (await api.get("/readyz"))["ready"] is True
     later = now() + timedelta(minutes=1)
-    parts = api.parts.__class__(**{**vars(api.parts), "now": lambda: later})
+    parts = copy(api.parts)
+    parts.now = lambda: later
     checks = (await readiness(parts))["checks"]
     assert checks["positions"] == {"ok": False, "detail": "no processor reports on partition 0"}
     async with connected(api.settings.dsn) as connection:

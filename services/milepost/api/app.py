@@ -19,6 +19,7 @@ from milepost.api.routes import (
     audit,
     deliveries,
     events,
+    execution,
     executions,
     health,
     history,
@@ -68,6 +69,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
+    execution.add(app.router)
     for routes in (
         executions,
         listing,

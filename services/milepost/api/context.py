@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from copy import copy
 from datetime import UTC, datetime
 
 from fastapi import Request
@@ -17,6 +17,7 @@ from milepost.api.ledger import Ledger
 from milepost.api.listener import Listener
 from milepost.api.streams import Streams
 from milepost.api.watch import Watch
+from milepost.projections.queries import Heartbeats
 from milepost.settings import Settings
 
 
@@ -25,32 +26,59 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
 class Context:
-    """What the routes work with. `now` gives the current time; nothing goes beyond `scope`."""
+    """What the routes work with. `now` gives the current time; nothing goes beyond `scope`.
 
-    settings: Settings
-    database: Database
-    broker: Broker
-    ledger: Ledger
-    watch: Watch
-    streams: Streams
-    now: Callable[[], datetime]
-    scope: Scope = EVERYTHING
+    `topic` is that of the events.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        broker: Broker,
+        watch: Watch,
+        streams: Streams,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.settings = settings
+        # Made once: the settings make them anew each time.
+        self.topic = settings.topics.events
+        self.heartbeats: Heartbeats = settings.heartbeats
+        self.streams = streams
+        self.now = now
+        self.scope = EVERYTHING
+        self._database = database
+        self._broker = broker
+        self._watch = watch
 
     def within(self, scope: Scope) -> "Context":
         """The same parts, for what `scope` may touch."""
-        database, broker = self.database.within(scope), self.broker.within(scope)
-        ledger = Ledger(database, broker, self.topic)
-        watch = self.watch.within(scope)
-        return Context(
-            self.settings, database, broker, ledger, watch, self.streams, self.now, scope
-        )
+        context = copy(self)
+        context.scope = scope
+        return context
+
+    # Each is bound to the scope when it is asked for: few requests need more than one.
 
     @property
-    def topic(self) -> str:
-        """The topic of the events."""
-        return self.settings.topics.events
+    def database(self) -> Database:
+        """The database, within the scope."""
+        return self._database.within(self.scope)
+
+    @property
+    def broker(self) -> Broker:
+        """The broker, within the scope."""
+        return self._broker.within(self.scope)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, within the scope."""
+        return Ledger(self.database, self.broker, self.topic)
+
+    @property
+    def watch(self) -> Watch:
+        """The watch, within the scope."""
+        return self._watch.within(self.scope)
 
 
 async def context(request: Request) -> Context:
@@ -83,7 +111,7 @@ async def running(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part.run()) for part in parts]
-            yield Context(settings, database, broker, ledger, watch, streams, now)
+            yield Context(settings, database, broker, watch, streams, now)
             for task in tasks:
                 task.cancel()
     finally:

@@ -82,7 +82,7 @@ async def _held(
     connection: Connection, context: Context, execution_id: str, tenant: str | None
 ) -> HeldExecution | None:
     return await queries.execution(
-        connection, execution_id, tenant, context.topic, context.settings.heartbeats
+        connection, execution_id, tenant, context.topic, context.heartbeats
     )
 
 

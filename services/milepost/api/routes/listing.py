@@ -145,7 +145,7 @@ async def list_executions(
             after=after,
             limit=query.page_size,
             wanted=wanted,
-            heartbeats=parts.settings.heartbeats,
+            heartbeats=parts.heartbeats,
         )
         lag = await queries.lag(connection, parts.topic)
     return answer(

@@ -31,7 +31,7 @@ async def look_up_executions(
     none, or none that the caller may see."""
     ids = list(dict.fromkeys(body.ids))
     async with parts.database.acting_for(tenant or EVERY_TENANT) as connection:
-        found = await queries.executions_named(connection, ids, tenant, parts.settings.heartbeats)
+        found = await queries.executions_named(connection, ids, tenant, parts.heartbeats)
         lag = await queries.lag(connection, parts.topic)
     return answer(
         {
