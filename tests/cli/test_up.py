@@ -94,7 +94,7 @@ async def test_a_killed_processor_and_api_are_started_again_and_work(up: Up) -> 
     for command in ("processor", "api"):
         up.child(command).kill()
     await up.heard("the processor is back")
-    await up.heard("the api is back")
+    await up.heard("the API is back")
     ended = await milepost("run", "--tenant", "again", "--", "true", cwd=up.folder)
     assert ended.status == 0
     listed = await milepost("executions", "list", "--tenant", "again", cwd=up.folder)
@@ -111,6 +111,7 @@ async def test_webhooks_go_to_endpoints_on_this_machine(up: Up) -> None:
         # Killed and started again, it goes on with the same key.
         up.child("webhooks").kill()
         await milepost("run", "--tenant", "hooked", "--", "true", cwd=up.folder)
+        await up.heard("the webhook worker is back")
         (call,) = await receiver.heard("/hook")
     call.verify(json.loads(made.out)["secret"])
     assert json.loads(call.body)["data"]["state"] == "succeeded"

@@ -22,7 +22,11 @@ from milepost.settings import Settings
 
 DATABASE: Final = "milepost"
 # In the order of their end: the API stops what comes in, and completions still go out.
-_SERVICES: Final = ("api", "processor", "webhooks")
+_SERVICES: Final = {
+    "api": "the API",
+    "processor": "the processor",
+    "webhooks": "the webhook worker",
+}
 # For development: endpoints on this machine may be called.
 _LOOPBACK: Final = "127.0.0.0/8,::1/128"
 # On one machine a processor that was killed need not be waited for as long as over a network.
@@ -116,11 +120,11 @@ class _Stack:
         token = await self._token(database.result())
         environment = self._environment(kafka.result(), database.result())
         workers = {
-            name: Worker(name, environment, self._plan.folder, self._plan.lock)
-            for name in _SERVICES
+            command: Worker(command, name, environment, self._plan.folder, self._plan.lock)
+            for command, name in _SERVICES.items()
         }
         self._order = {**workers, **self._order}
-        self._say("starting the processor, the API and the webhooks")
+        self._say("starting the processor, the API and the webhook worker")
         async with asyncio.TaskGroup() as group:
             for worker in workers.values():
                 group.create_task(worker.start())

@@ -22,14 +22,15 @@ _TAIL_LINES: Final = 5
 class Worker:
     """`milepost <command>` in a process that ends with this one; its log is `<folder>/<command>.log`.
 
-    `ready` is what it said when it was ready. `held` is a descriptor that it keeps open, so that a
-    lock on it outlives a crash of this process until the service has ended, too.
+    `name` is what people are told of, `ready` is what it said when it was ready. `held` is a
+    descriptor that it keeps open, so that a lock on it outlives a crash of this process until the
+    service has ended, too.
     """
 
     def __init__(
-        self, command: str, environment: Mapping[str, str], folder: Path, held: int
+        self, command: str, name: str, environment: Mapping[str, str], folder: Path, held: int
     ) -> None:
-        self.name = f"the {command}"
+        self.name = name
         self.ready: dict[str, Any] = {}
         self._command = command
         self._environment = {**environment, parent.VARIABLE: "1"}
