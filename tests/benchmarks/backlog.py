@@ -20,7 +20,7 @@ from signals import following
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 TENANTS = 100
-DEADLINE = 300.0
+DEADLINE = 180.0
 
 
 async def load(settings: Settings, executions: int, *, hot: float = 0) -> None:
