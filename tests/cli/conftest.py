@@ -42,6 +42,17 @@ async def milepost(*arguments: str, cwd: Path, **variables: str) -> Ended:
     return await python("-m", "milepost.cli", *arguments, cwd=cwd, **variables)
 
 
+async def start(*arguments: str, cwd: Path, **variables: str) -> Process:
+    """Start `milepost` in the folder `cwd`, its output to be read."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "milepost.cli", *arguments),
+        cwd=cwd,
+        env=environment(**variables),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
 async def python(*arguments: str, cwd: Path, **variables: str) -> Ended:
     """Run Python to its end in the folder `cwd`."""
     process = await asyncio.create_subprocess_exec(

@@ -1,18 +1,25 @@
 """`milepost demo`: it does the job, and it would notice if that went wrong."""
 
+import asyncio
+import json
 import os
+import re
+import signal
+from asyncio.subprocess import Process
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from cli.conftest import milepost
+from cli.conftest import start
 from milepost.cli.demo.operations import Operation
 from milepost.cli.demo.review import Found, differences
 from milepost.client import Execution, State
 from milepost.providers.caller import Outcome
 
 ID = "94041b0c-92a6-500c-b49f-552d28f44052"
+SECONDS = 120
+OFFER = re.compile(r"MILEPOST_KAFKA_BOOTSTRAP_SERVERS=(\S+) milepost (completions tail .*)")
 TIME = "2026-11-24T11:26:49Z"
 
 
@@ -22,14 +29,38 @@ async def test_the_demo_ends_well_and_shows_what_it_did(tmp_path: Path) -> None:
     temporary.mkdir()
     # Another stack's address must not reach it.
     variables = {"MILEPOST_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TMPDIR": str(temporary)}
-    ended = await milepost("demo", cwd=here, **variables)
-    assert ended.status == 0, ended
-    assert "6 executions by 8 calls: each ended as it should." in ended.out
+    demo = await start("demo", cwd=here, **variables)
+    assert demo.stdout is not None
+    assert demo.stderr is not None
+    async with asyncio.timeout(SECONDS):
+        tail, out, _ = await asyncio.gather(
+            _tail_of(demo.stderr, here), demo.stdout.read(), demo.wait()
+        )
+        tail.send_signal(signal.SIGINT)
+        told, _ = await tail.communicate()
+    assert demo.returncode == 0
+    assert "6 executions by 8 calls: each ended as it should." in out.decode()
     for part in (
         "virtualenv /", "exit_status: ", "cancelled: no longer needed", "Timeline of", "(equal)",
     ):  # fmt: skip
-        assert part in ended.out
+        assert part in out.decode()
+    ids = Counter(json.loads(line)["execution_id"] for line in told.splitlines())
+    assert list(ids.values()) == [1] * 6
     assert os.listdir(here) == os.listdir(temporary) == []
+
+
+async def _tail_of(said: asyncio.StreamReader, folder: Path) -> Process:
+    """Starts the command that the demo offers for its completions; reads all that it says."""
+    tail = None
+    async for line in said:
+        if found := OFFER.search(line.decode()):
+            servers, arguments = found.groups()
+            tail = await start(
+                *arguments.split(), "-o", "json", cwd=folder,
+                MILEPOST_KAFKA_BOOTSTRAP_SERVERS=servers,
+            )  # fmt: skip
+    assert tail is not None, "the demo offers no command"
+    return tail
 
 
 def execution(state: State = State.SUCCEEDED, *, transitions: int = 3) -> Execution:

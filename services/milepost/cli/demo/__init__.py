@@ -26,6 +26,10 @@ _PARTITIONS: Final = 4
 _INTERRUPTED: Final = 130
 # Many times what it takes; a demo that waits for ever shows nothing.
 _SECONDS: Final = 180
+_TAIL: Final = (
+    "to hear of each end in another terminal: "
+    "MILEPOST_KAFKA_BOOTSTRAP_SERVERS={kafka} milepost completions tail --from-beginning"
+)
 # What does not say where another stack is.
 _KEPT: Final = {"MILEPOST_CACHE", "MILEPOST_LOG_LEVEL", "MILEPOST_LOG_FORMAT"}
 
@@ -59,6 +63,7 @@ async def _demo(board: Board) -> int:
                 database_url=SecretStr(endpoints.database),
                 token=SecretStr(endpoints.token) if endpoints.token else None,
             )
+            board.say(_TAIL.format(kafka=endpoints.kafka))
             performed = await _in_time(planned, settings, board)
             board.say("reading back through the API and the completion topics")
             found = await review.read_back(planned, performed, settings)
