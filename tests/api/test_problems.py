@@ -1,7 +1,9 @@
 """Everything that is wrong gets a problem document with a stable type, and never a 500."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -10,6 +12,7 @@ import asyncpg
 import pytest
 
 from api.harness import Api, connected, document, now
+from milepost.api.protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from milepost.projections.statements import statement
 from milepost.schemas.events import Started
 from milepost.schemas.values import Resource
@@ -224,6 +227,53 @@ async def test_what_is_no_http(api: Api) -> None:
         assert head.startswith(b"HTTP/1.1 400 ")
         assert b"content-type: application/problem+json" in head
         assert json.loads(body)["type"] == "/problems/malformed-request"
+
+
+async def test_headers_without_an_end(api: Api) -> None:
+    """Nobody has shown a token yet: what is kept of them is bounded."""
+    many = b"".join(b"x-%d: 1\r\n" % number for number in range(MAX_HEADERS + 1))
+    for sent in (
+        b"x-long: " + b"x" * MAX_HEAD_BYTES,
+        b"x-some: x\r\n" * (MAX_HEADERS - 1) + b"x-long: " + b"x" * MAX_HEAD_BYTES,
+        many,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
+        writer.write(b"POST /v1/executions:lookup HTTP/1.1\r\nhost: x\r\n" + sent)
+        answers = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert b"HTTP/1.1 431 " in answers
+        assert b'"type":"/problems/head-too-large"' in answers
+
+
+async def test_trailers_without_an_end_are_cut_off(api: Api) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: ")
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            while True:
+                writer.write(b"x" * MAX_HEAD_BYTES)
+                await writer.drain()
+    writer.close()
+
+
+async def test_bodies_in_pieces_and_many_requests_at_once_are_no_long_heads(api: Api) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"ids": ["'
+        for _ in range(MAX_HEAD_BYTES // 512):
+            yield b" " * 1_024
+        yield b'"]}'
+
+    response = await api.http.post(
+        "/v1/executions:lookup", content=pieces(), headers={"content-type": "application/json"}
+    )
+    assert document(response, 422)["type"] == "/problems/invalid-request"
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
+    request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n%b\r\n"
+    count = MAX_HEAD_BYTES // len(request) + 1
+    writer.write(request % b"" * (count - 1) + request % b"connection: close\r\n")
+    answers = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert answers.count(b"HTTP/1.1 200 ") == count
 
 
 async def test_a_header_that_is_not_valid(api: Api) -> None:

@@ -56,6 +56,7 @@ INVALID_REQUEST: Final = Kind("invalid-request", 422, "The request is not valid"
 INVALID_WEBHOOK_URL: Final = Kind("invalid-webhook-url", 422, "Webhooks cannot go to this URL")
 KEY_REUSED: Final = Kind("key-reused", 422, "The idempotency key belongs to another request")
 TOO_MANY_REQUESTS: Final = Kind("too-many-requests", 429, "Too many requests")
+HEAD_TOO_LARGE: Final = Kind("head-too-large", 431, "The headers are too large")
 INTERNAL: Final = Kind("internal", 500, "Milepost failed")
 DATABASE_UNAVAILABLE: Final = Kind("database-unavailable", 503, "The database is away")
 BROKER_UNAVAILABLE: Final = Kind("broker-unavailable", 503, "The broker is away")
