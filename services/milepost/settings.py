@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         description="Requests a second that one caller may send to one API process, and twice as many "
         "at once; the same for each address that sends no valid token.",
     )
+    api_trusted_proxies: _Networks = Field(
+        (),
+        description="Networks, separated by commas, of the proxies before the HTTP API: whom they name "
+        "in X-Forwarded-For is who asks. By default whoever connects is.",
+    )
     jwt_issuer: str | None = Field(
         None, min_length=1, description="Issuer (`iss`) of the JWTs that the API accepts."
     )

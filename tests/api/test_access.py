@@ -73,6 +73,7 @@ class TestTokens:
             {"aud": ["another", "others"]},
             {"aud": None},
             {"sub": None},
+            {"sub": "a\x00b"},
             {"exp": None},
             {"exp": "tomorrow"},
             {"exp": True},
@@ -450,6 +451,16 @@ class TestRoutes:
             assert await opened.status(None) == 200
             foreign = await opened.send(None, "GET", "/v1/tenants/acme", Host="evil.example:8080")
             assert foreign.status_code == 403
+            # A page in a browser here, which needs no answer to do harm.
+            for origin, status in (
+                ("https://evil.example", 403),
+                ("null", 403),
+                ("http://localhost:5173", 404),
+                ("http://127.0.0.1", 404),
+            ):
+                cancel = f"/v1/executions/{uuid4()}:cancel"
+                sent = await opened.send(None, "POST", cancel, Origin=origin)
+                assert sent.status_code == status, origin
         with pytest.raises(CannotServe, match=r"access is open.*MILEPOST_API_ACCESS=required"):
             await serve(Settings(api_access="open", api_host="0.0.0.0"))
         with pytest.raises(CannotServe, match="MILEPOST_JWT_AUDIENCE"):

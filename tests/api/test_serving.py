@@ -97,6 +97,18 @@ async def test_waiting_outlives_an_api_that_is_killed_and_started_again(
             assert (await waiting).state is State.SUCCEEDED
 
 
+async def test_whom_a_proxy_names_asks_only_where_the_proxy_is_trusted(settings: Settings) -> None:
+    path, named = f"/v1/tenants/t{uuid4().hex}", {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    for proxies in ((), ("127.0.0.0/8",)):
+        required = away(settings, api_access="required", api_trusted_proxies=proxies)
+        async with process(required) as (_, url), httpx2.AsyncClient(base_url=url) as http:
+            document(await http.get(path, headers=named), 401)
+    async with connected(settings.dsn) as connection:
+        query = "SELECT address FROM audit WHERE target = $1 ORDER BY at"
+        addresses = [row[0] for row in await connection.fetch(query, f"GET {path}")]
+    assert addresses == ["127.0.0.1", "203.0.113.9"]
+
+
 async def _held(dsn: str) -> None:
     """Return once some API process holds a long poll: it has looked whether there is news already."""
     looked = """

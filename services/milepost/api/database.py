@@ -34,6 +34,9 @@ _AWAY: Final = (
     # How asyncpg answers where the server ended an idle connection.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
+    # Given up for another one's sake, or sent to a server that is only a standby now.
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.InvalidTransactionStateError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.InvalidCatalogNameError,
@@ -111,8 +114,10 @@ class Database:
         if tenant != EVERY_TENANT:
             self._scope.require(tenant)
         visible = self._scope.visible(tenant)
+        # Timing the pool takes as long as the pool, for nothing where a connection is idle.
+        seconds = None if self._pool.get_idle_size() else _ACQUIRE_SECONDS
         with _away_is_a_problem():
-            async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
+            async with self._pool.acquire(timeout=seconds) as connection:
                 # Nobody gets a connection without passing here.
                 await cast(_Session, connection).show(visible)  # its proxy passes that on
                 yield connection

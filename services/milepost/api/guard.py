@@ -72,8 +72,9 @@ class Guard:
         self._open = settings.api_access == "open"
         self._keys = Keys(database, now, clock)
         self._tokens = Tokens(settings, now, clock) if settings.jwt_issuer else None
-        self._callers = Rates(rate, rate * _BURST, clock)
-        self._addresses = Rates(rate, rate * _BURST, clock)
+        burst = max(1.0, rate * _BURST)
+        self._callers = Rates(rate, burst, clock)
+        self._addresses = Rates(rate, burst, clock)
         self._audit = Audit(database, now, clock)
 
     async def pass_on(
@@ -126,6 +127,9 @@ class Guard:
                 raise Problem(
                     FORBIDDEN, f"Access is open to this machine only, not to {visit.host}."
                 )
+            if visit.origin is not None and not is_loopback(visit.origin):
+                # Browsers send what has no body, or a plain one, for any page.
+                raise Problem(FORBIDDEN, "Access is open to this machine's own pages only.")
             return ANYBODY
         token = visit.token
         if token is None:
@@ -202,8 +206,13 @@ class _Visit:
     @property
     def host(self) -> str:
         """The Host header, without the port."""
-        host = self._headers.get(b"host", b"").decode("latin-1")
-        return host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+        return _host(self._headers.get(b"host", b"").decode("latin-1"))
+
+    @property
+    def origin(self) -> str | None:
+        """The host of the page that a browser sends this for, None where it says of none."""
+        origin = self._headers.get(b"origin")
+        return None if origin is None else _host(origin.decode("latin-1").rpartition("/")[2])
 
     @property
     def token(self) -> str | None:
@@ -217,6 +226,10 @@ class _Visit:
         who = self.principal.name if self.principal else "not known"
         target = f"{self._connection['method']} {quote(self._connection['path'], safe='/:')}"
         return Deed(who, self.route, target, self.status, self.address, self.request_id.decode())
+
+
+def _host(place: str) -> str:
+    return place.rpartition(":")[0] if place.rpartition(":")[2].isdecimal() else place
 
 
 def _unauthorised(detail: str, challenge: str) -> Problem:

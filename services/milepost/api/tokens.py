@@ -96,6 +96,8 @@ class Tokens:
                 return None
             claims = jwt.decode(token, key, registry=_registry).claims
             self._claims.validate(claims)
+            if not str(claims["sub"]).isprintable():
+                return None  # nor can the audit keep it
         except (JoseError, ValueError, TypeError, OverflowError):
             return None
         return claims
