@@ -5,13 +5,12 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import NamedTuple
 
 import asyncpg
 import psutil
 
-from benchmarks.backlog import DEADLINE, fold, load
+from benchmarks.backlog import DEADLINE, Folding, fold, load
 from benchmarks.environments import PEERS, NotInstalled, python_of
 from benchmarks.limit import Limit
 from benchmarks.stack import Stack
@@ -20,16 +19,9 @@ from stack import environment
 
 OURS = "Milepost, one worker"
 LIMIT = "limit: the same rows from memory"
+LIMITS = "one connection, no Kafka, no decoding, no folding"
 PLAIN = "plain aiokafka, the same fold"
 QUIX_HISTORY = "Quix Streams, with history"
-
-
-class Measured(NamedTuple):
-    """Events/s, and CPU microseconds an event of the processes that folded them (None: not known)."""
-
-    rate: float
-    cpu: float | None = None
-    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Contender(NamedTuple):
 
     name: str
     semantics: str
-    run: Callable[[Backlog], Awaitable[Measured]]
+    run: Callable[[Backlog], Awaitable[Folding]]
 
 
 class Standing(NamedTuple):
@@ -64,20 +56,16 @@ class Standing(NamedTuple):
     ratios: list[float]
 
 
-async def _limit(backlog: Backlog) -> Measured:
-    return Measured(await backlog.limit.rate(await backlog.stack.beside(backlog.loaded)))
-
-
-def _milepost(workers: int) -> Callable[[Backlog], Awaitable[Measured]]:
-    async def run(backlog: Backlog) -> Measured:
+def _milepost(workers: int) -> Callable[[Backlog], Awaitable[Folding]]:
+    async def run(backlog: Backlog) -> Folding:
         settings = await backlog.stack.beside(backlog.loaded)
-        return Measured(*await fold(settings, backlog.events, workers=workers))
+        return await fold(settings, backlog.events, workers=workers)
 
     return run
 
 
-def _peer(name: str, *arguments: str, executions: str) -> Callable[[Backlog], Awaitable[Measured]]:
-    async def run(backlog: Backlog) -> Measured:
+def _peer(name: str, *arguments: str, executions: str) -> Callable[[Backlog], Awaitable[Folding]]:
+    async def run(backlog: Backlog) -> Folding:
         settings = await backlog.stack.beside(backlog.loaded)
         return await _told(name, arguments, settings, backlog, executions)
 
@@ -86,7 +74,7 @@ def _peer(name: str, *arguments: str, executions: str) -> Callable[[Backlog], Aw
 
 async def _told(
     peer: str, arguments: tuple[str, ...], settings: Settings, backlog: Backlog, executions: str
-) -> Measured:
+) -> Folding:
     """Run a peer, which says `begun` at its first record and `done` after the last commit."""
     where = {
         "PEER_KAFKA": settings.kafka_bootstrap_servers,
@@ -117,7 +105,7 @@ async def _told(
             process.kill()
         await process.wait()
     await _check(settings, executions, backlog.executions)
-    return Measured(backlog.events / elapsed, cpu / backlog.events * 1e6, memory / 1e6)
+    return Folding(backlog.events / elapsed, cpu / backlog.events * 1e6, memory / 1e6)
 
 
 async def _line(process: asyncio.subprocess.Process, wanted: bytes) -> None:
@@ -137,7 +125,6 @@ async def _check(settings: Settings, table: str, executions: int) -> None:
 
 
 CONTENDERS = (
-    Contender(LIMIT, "one connection, no Kafka, no decoding, no folding", _limit),
     Contender(
         OURS,
         "exactly once: positions in the rows' transaction; completions in Kafka transactions;"
@@ -171,53 +158,53 @@ CONTENDERS = (
 async def measure(
     stack: Stack, executions: int, runs: int
 ) -> tuple[dict[str, list[float]], list[Standing]]:
-    """Everybody in turn, `runs` times after a warm-up, in another order each time."""
+    """Everybody in turn, each right after the limit, `runs` times after a warm-up, in changing order."""
     loaded = await stack.fresh()
     await load(loaded, executions)
     backlog = Backlog(stack, loaded, await Limit.of(loaded), executions)
     missing: dict[str, str] = {}
-    measured: dict[str, list[Measured]] = {one.name: [] for one in CONTENDERS}
+    limits: list[float] = []
+    measured: dict[str, list[Folding]] = {one.name: [] for one in CONTENDERS}
+    ratios: dict[str, list[float]] = {one.name: [] for one in CONTENDERS}
     for number in range(runs + 1):
         first = number % len(CONTENDERS)
         for contender in (*CONTENDERS[first:], *CONTENDERS[:first]):
             if contender.name in missing:
                 continue
+            limit = await backlog.limit.rate(await stack.beside(loaded))
             try:
                 result = await contender.run(backlog)
             except NotInstalled as error:
                 missing[contender.name] = f"not installed here: {error}"
                 continue
             if number:  # the first run warms up
+                limits.append(limit)
                 measured[contender.name].append(result)
-    limits = [one.rate for one in measured[LIMIT]]
-    standings = [
+                ratios[contender.name].append(result.rate / limit)
+    standings = [Standing(LIMIT, LIMITS, limits, [1.0])] + [
         Standing(
             one.name,
             missing.get(one.name, one.semantics),
-            rates := [run.rate for run in measured[one.name]],
-            [rate / limit for rate, limit in zip(rates, limits, strict=False)],
+            [run.rate for run in measured[one.name]],
+            ratios[one.name],
         )
         for one in CONTENDERS
     ]
-    return _figures(measured), standings
+    return _figures(measured, limits, ratios), standings
 
 
-def _figures(measured: dict[str, list[Measured]]) -> dict[str, list[float]]:
-    figures: dict[str, list[float]] = {}
+def _figures(
+    measured: dict[str, list[Folding]], limits: list[float], ratios: dict[str, list[float]]
+) -> dict[str, list[float]]:
+    figures = {f"backlog: thousand events/s, {LIMIT}": [rate / 1e3 for rate in limits]}
     for name, runs in measured.items():
         figures[f"backlog: thousand events/s, {name}"] = [run.rate / 1e3 for run in runs]
-        figures[f"backlog: CPU, microseconds an event, {name}"] = [
-            run.cpu for run in runs if run.cpu
-        ]
-    ours = measured[OURS]
-    figures["backlog: memory of one worker, MB"] = [run.memory for run in ours if run.memory]
-    for name in (LIMIT, PLAIN, QUIX_HISTORY):
+        figures[f"backlog: ratio to the limit, {name}"] = ratios[name]
+        figures[f"backlog: CPU, microseconds an event, {name}"] = [run.cpu for run in runs]
+    figures["backlog: memory of one worker, MB"] = [run.memory for run in measured[OURS]]
+    for name in (PLAIN, QUIX_HISTORY):
+        # Each by the limit beside it: between the two the machine may have changed.
         figures[f"backlog: ratio, one worker to {name}"] = [
-            mine.rate / theirs.rate for mine, theirs in zip(ours, measured[name], strict=False)
+            mine / theirs for mine, theirs in zip(ratios[OURS], ratios[name], strict=False)
         ]
     return {name: values for name, values in figures.items() if values}
-
-
-def held(standings: list[Standing]) -> float:
-    """The median ratio of one worker to the limit."""
-    return median(next(one.ratios for one in standings if one.name == OURS))

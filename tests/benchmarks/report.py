@@ -51,9 +51,11 @@ def _cells(one: Standing) -> tuple[str, str, str, str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Every run; of many single values p99, p99.9 and the largest."""
+    """Every run, or the least and the most; of many single values p99, p99.9 and the largest."""
     if len(values) <= 10:
         return " ".join(f"{value:,.2f}" for value in values)
+    if len(values) <= 100:
+        return f"{min(values):,.2f} to {max(values):,.2f}"
     ordered = sorted(values)
     p99, p999 = (ordered[int(share * len(ordered))] for share in (0.99, 0.999))
     return f"p99 {p99:,.2f}, p99.9 {p999:,.2f}, most {ordered[-1]:,.2f}"
