@@ -16,11 +16,14 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
+from milepost.client import dead_connections
 from milepost.client.errors import BrokerRefused, BrokerUnavailable, TopicMissing
 
 # While a broker is away aiokafka reports each attempt. Without logging set up, Python would print
 # those lines to standard error, beside the one error that says it all.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+dead_connections.install()
 
 UNAVAILABLE: Final = (
     KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, TimeoutError,

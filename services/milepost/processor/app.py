@@ -15,6 +15,7 @@ import structlog
 from asyncpg import InterfaceError, PostgresError
 from mode.supervisors import CrashingSupervisor
 
+from milepost.client import dead_connections
 from milepost.processor import reader, topics
 from milepost.processor.ownership import Ownership
 from milepost.processor.report import Reporter
@@ -48,6 +49,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     # Batches are many small objects that live briefly: fewer, larger collections.
     gc.freeze()
     gc.set_threshold(1_000_000, 50, 100)
+    dead_connections.install()
     # Fetching has a thread of its own: what it brings must not wait long for the one that folds.
     sys.setswitchinterval(SWITCH)
     await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
