@@ -15,12 +15,14 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from pydantic import ValidationError
 
 from api.callers import Clock, Guarded, Issuer, guarded_api
+from api.events import started, succeeded
 from api.harness import connected, document
 from milepost.api import CannotServe, create_app, serve
 from milepost.api.access import Principal, Role, Scope, read_grants
 from milepost.api.guard import require_guarded
 from milepost.api.issuer_keys import usable
 from milepost.api.problems import Problem
+from milepost.api.routes import streams
 from milepost.settings import Settings
 
 
@@ -255,6 +257,25 @@ class TestKeys:
         assert await guarded.status(token) == 401
         again = await guarded.send(admin, "POST", f"/v1/api-keys/{key_id}:revoke")
         assert document(again, 200) == document(revoked, 200)
+
+    async def test_an_open_stream_tells_nothing_more_once_its_key_is_revoked(
+        self, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "_ASKED_AGAIN_SECONDS", 0)
+        admin, token = await guarded.key("acme:admin"), await guarded.key("acme:reader")
+        execution_id = await guarded.api.execution("acme")
+        bearer = {"Authorization": f"Bearer {token}"}
+        path = f"/v1/executions/{execution_id}/stream"
+        async with asyncio.timeout(20), guarded.api.http.sse(path, headers=bearer) as events:
+            told = aiter(events)
+            assert (await anext(told)).event == "snapshot"
+            await guarded.api.log.report("acme", execution_id, started())
+            assert (await anext(told)).event == "execution"
+            await guarded.send(admin, "POST", f"/v1/api-keys/{token.split('_')[1]}:revoke")
+            guarded.clock.seconds += 2
+            await guarded.api.log.report("acme", execution_id, succeeded())
+            assert [event.event async for event in told if event.data] == []
+        assert await guarded.status(token, path) == 401
 
     async def test_a_key_expires(self, guarded: Guarded) -> None:
         soon = guarded.clock.now() + timedelta(seconds=60)

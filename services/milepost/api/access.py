@@ -1,7 +1,7 @@
 """Who may do what: roles, the callers who have them, and what one request may touch."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -76,10 +76,17 @@ class Principal:
 class Scope:
     """What one request may touch: the tenants for which its principal has the role of the route.
 
-    It remembers what it refused and which tenants were written to, for the audit.
+    It remembers what it refused and which tenants were written to, for the audit. `again` tells whose
+    the token is now, None where it is not valid any more.
     """
 
-    def __init__(self, principal: Principal, role: Role) -> None:
+    def __init__(
+        self,
+        principal: Principal,
+        role: Role,
+        again: Callable[[], Awaitable[Principal | None]] | None = None,
+    ) -> None:
+        self._again = again
         self.principal = principal
         self.role = role
         self.tenants = principal.tenants(role)
@@ -122,6 +129,16 @@ class Scope:
     def sees(self, tenant: str) -> bool:
         """Whether the tenant's rows may be looked at."""
         return self.everywhere or tenant in self.tenants
+
+    async def still_sees(self, tenant: str) -> bool:
+        """As `sees`, for a request that goes on for long: a token can be taken back meanwhile.
+
+        Raises Problem (503) where that cannot be said.
+        """
+        if self._again is None:
+            return self.sees(tenant)
+        principal = await self._again()
+        return principal is not None and Scope(principal, self.role).sees(tenant)
 
 
 _ALL: Final = [f"{EVERY_TENANT}:{Role.ADMIN}"]

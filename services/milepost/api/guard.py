@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -112,7 +113,9 @@ class Guard:
             return Scope(_NOBODY, Role.READER)
         visit.principal = principal = await self._authenticate(visit)
         self._take(self._callers, principal.name)
-        scope = Scope(principal, role)
+        token = visit.token
+        again = partial(self._whose, token) if token is not None and not self._open else None
+        scope = Scope(principal, role, again)
         if (tenant := visit.tenant) is not None:
             scope.require(tenant)
         elif not scope.tenants or (visit.need.everywhere and not scope.everywhere):
@@ -148,11 +151,16 @@ class Guard:
             if not self._keys.remembers(token):
                 # Whoever guesses must not keep the database busy.
                 self._take(self._addresses, address)
-            return await self._keys.principal(token)
-        principal = await self._tokens.principal(token) if self._tokens else None
+            return await self._whose(token)
+        principal = await self._whose(token)
         if principal is None:
             self._take(self._addresses, address)
         return principal
+
+    async def _whose(self, token: str) -> Principal | None:
+        if is_api_key(token):
+            return await self._keys.principal(token)
+        return await self._tokens.principal(token) if self._tokens else None
 
     def _take(self, rates: Rates, key: str) -> None:
         if not self._open and (wait := rates.take(key)):

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import structlog
@@ -34,6 +35,8 @@ IN_FLIGHT: Final = 500
 SEND_SECONDS: Final = 20.0
 # The longest that an end takes: less than the server gives what is under way.
 _GRACE_SECONDS: Final = 2.5
+# Nothing is told for longer than this (and what a key is remembered for) once a token is taken back.
+_ASKED_AGAIN_SECONDS: Final = 1.0
 # Milliseconds; not all at once.
 _RETRY_AFTER: Final = (500, 2_500)
 _MAX_ID: Final = 16_384
@@ -224,15 +227,28 @@ async def _of_tenant(parts: Context, subject: Subject, since: Vector | None) -> 
 
 async def _following(parts: Context, reader: Reader) -> Events:
     """What changes from now on, and signs of life in between. Raises Ended."""
+    clock = asyncio.get_running_loop().time
+    asked = clock()
     while True:
         try:
             async with asyncio.timeout(parts.streams.heartbeat_seconds):
-                news, until = await reader.take()
+                event = _news(*await reader.take())
         except TimeoutError:
-            if reader.idle:
-                yield ServerSentEvent(comment="heartbeat", id=event_id(parts.streams.told))
-        else:
-            yield _news(news, until)
+            if not reader.idle:
+                continue
+            event = ServerSentEvent(comment="heartbeat", id=event_id(parts.streams.told))
+        if clock() - asked >= _ASKED_AGAIN_SECONDS:
+            asked = clock()
+            await _require_access(parts, reader.subject.tenant)
+        yield event
+
+
+async def _require_access(parts: Context, tenant: str) -> None:
+    """Raise Ended where the caller would not be let in any more."""
+    # While nobody can say so, nothing has been taken back either.
+    with suppress(Problem):
+        if not await parts.scope.still_sees(tenant):
+            raise Ended("the token is not valid for this any more")
 
 
 def _news(news: News, until: Vector | None = None) -> ServerSentEvent:
