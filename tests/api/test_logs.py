@@ -7,7 +7,7 @@ from api.events import started, succeeded
 from api.harness import Api, now, seconds
 from milepost.client import MilepostClient
 from milepost.schemas.events import Progressed
-from milepost.schemas.values import Level, LogLine
+from milepost.schemas.values import Level, LogLine, Resource
 
 
 def logged(*messages: str, level: Level = Level.INFO) -> Progressed:
@@ -48,6 +48,29 @@ async def test_only_lines_of_a_severity(api: Api) -> None:
     page = await api.get(path, level="error", page_size=2, page_token=page["next_page_token"])
     assert messages(page) == ["error"]
     await api.get(path, 422, level="loud")
+
+
+async def test_pages_of_large_records_are_small(api: Api) -> None:
+    """Each record has a line, and 900 kB that are none of this answer's."""
+    large = {"ballast": "x" * 900_000}
+    reports = [
+        Progressed(
+            occurred_at=now(),
+            log_lines=(LogLine(message=str(number)),),
+            resources=(Resource("pod", f"{number}", attributes=large),),
+        )
+        for number in range(12)
+    ]
+    execution_id = await api.execution("acme", *reports)
+    path = f"/v1/executions/{execution_id}/logs"
+    first = await api.get(path)
+    assert 1 < len(first["items"]) < 12
+    second = await api.get(path, page_token=first["next_page_token"])
+    assert second["next_page_token"] is None
+    assert messages(first) + messages(second) == [str(number) for number in range(12)]
+    last = messages(await api.get(path, tail=12))
+    assert 1 < len(last) < 12
+    assert last[-1] == "11"
 
 
 async def test_lines_are_waited_for(api: Api) -> None:

@@ -1,7 +1,7 @@
 """The records of one execution, and the log lines that they brought."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -10,6 +10,9 @@ from milepost.projections.statements import statement
 from milepost.schemas.binding import Event, decode
 from milepost.schemas.events import Progressed
 from milepost.schemas.values import LogLine
+
+# Of the records that one page of log lines is taken from: each may have a megabyte of other things.
+_LOG_BYTES: Final = 8 * 1024 * 1024
 
 
 class LoggedEvent(NamedTuple):
@@ -47,20 +50,26 @@ async def execution_events(
 
 async def execution_logs(
     connection: Connection, execution_id: str, tenant: str, after: tuple[int, int], limit: int
-) -> list[LoggedLine]:
-    """At most `limit` log lines after the line (ordinal, number), in the order of folding."""
-    # One record more than lines: those up to `after` in the first record do not count.
+) -> tuple[list[LoggedLine], bool]:
+    """At most `limit` log lines after the line (ordinal, number), in the order of folding; and whether
+    there are more."""
+    # One line more; and those up to `after` in the first record do not count.
+    wanted = limit + 1 + after[1] + 1
     rows = await connection.fetch(
-        statement("execution_logs"), execution_id, tenant, after[0], limit + after[1] + 1
+        statement("execution_logs"), execution_id, tenant, after[0], wanted, _LOG_BYTES
     )
-    return [line for line in _lines(rows) if (line.ordinal, line.number) > after][:limit]
+    lines = [line for line in _lines(rows) if (line.ordinal, line.number) > after]
+    more = len(lines) > limit or bool(rows and rows[-1]["more"])
+    return lines[:limit], more
 
 
 async def last_logs(
     connection: Connection, execution_id: str, tenant: str, limit: int
 ) -> list[LoggedLine]:
-    """The last log lines, at most `limit`, in the order of folding."""
-    rows = await connection.fetch(statement("execution_logs_last"), execution_id, tenant, limit)
+    """The last log lines, at most `limit` (fewer of large records), in the order of folding."""
+    rows = await connection.fetch(
+        statement("execution_logs_last"), execution_id, tenant, limit, _LOG_BYTES
+    )
     return _lines(rows)[-limit:]
 
 
@@ -68,7 +77,7 @@ def _lines(rows: list[asyncpg.Record]) -> list[LoggedLine]:
     return [
         LoggedLine(row["ordinal"], number, event, line)
         for row in rows
-        if isinstance(event := decode(StoredRecord(*row[1:])), Event)
+        if isinstance(event := decode(StoredRecord(*row[1:8])), Event)
         and isinstance(event.data, Progressed)
         for number, line in enumerate(event.data.log_lines or ())
     ]

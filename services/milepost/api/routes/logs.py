@@ -84,10 +84,9 @@ async def list_logs(
     after = _BEFORE_ALL
     if query.page_token is not None:
         after = _pages.after(query.page_token, question)
-    found, lines = await _look(parts, execution_id, query, after)
-    if seconds and not lines and not found.terminal:
-        found, lines = await _first(parts, found, query, after, seconds)
-    page = lines[: query.tail or query.page_size]
+    found, page, more = await _look(parts, execution_id, query, after)
+    if seconds and not page and not found.terminal:
+        found, page, more = await _first(parts, found, query, after, seconds)
     follow = query.page_token
     if page:
         follow = _pages.token((page[-1].ordinal, page[-1].number), question)
@@ -96,7 +95,7 @@ async def list_logs(
             **whole(parts, found),
             "state": found.state,
             "items": [_entry(one) for one in page if _severe(one, query.level)],
-            "next_page_token": follow if len(lines) > len(page) else None,
+            "next_page_token": follow if more else None,
             "follow_token": follow,
         }
     )
@@ -104,38 +103,39 @@ async def list_logs(
 
 async def _look(
     parts: Context, execution_id: str, query: LogsQuery, after: _Place
-) -> tuple[Found, Sequence[LoggedLine]]:
-    """The execution, and its lines with one more than a page has."""
+) -> tuple[Found, Sequence[LoggedLine], bool]:
+    """The execution, a page of its lines, and whether there is another one."""
     async with parts.database.acting_for(query.tenant or EVERY_TENANT) as connection:
         found = await require(connection, parts, execution_id, query.tenant)
         if query.tail is not None:
             lines = await queries.last_logs(connection, execution_id, found.tenant, query.tail)
-        else:
-            lines = await queries.execution_logs(
-                connection, execution_id, found.tenant, after, query.page_size + 1
-            )
-    return found, lines
+            return found, lines, False
+        lines, more = await queries.execution_logs(
+            connection, execution_id, found.tenant, after, query.page_size
+        )
+    return found, lines, more
 
 
 async def _first(
     parts: Context, found: Found, query: LogsQuery, after: _Place, seconds: float
-) -> tuple[Found, Sequence[LoggedLine]]:
+) -> tuple[Found, Sequence[LoggedLine], bool]:
     """As `_look`, once there is a line, the execution is over, or the time is."""
     lines: Sequence[LoggedLine] = ()
+    more = False
     with suppress(TimeoutError):
         async with (
             asyncio.timeout(seconds),
             parts.streams.joined(Subject(found.tenant, found.execution_id)) as reader,
         ):
             while True:
-                found, lines = await _look(parts, found.execution_id, query, after)
+                found, lines, more = await _look(parts, found.execution_id, query, after)
                 if lines or found.terminal:
                     break
                 try:
                     await reader.take()
                 except Ended:
                     raise shutting_down() from None
-    return found, lines
+    return found, lines, more
 
 
 def _severe(logged: LoggedLine, level: Level) -> bool:
