@@ -132,10 +132,9 @@ async def _end_sessions(look: asyncpg.Connection) -> int:
 
 @asynccontextmanager
 async def _rebalances(system: System) -> AsyncIterator[None]:
-    """Two more processors come, one goes in order and one does not, and each time all change places."""
-    for leave in (Service.stop, Service.kill):
-        joined = await Service.start(system.through, system.logs, "processor")
-        await leave(joined)
+    """Workers leave and come again, in order and not, each time before the last has settled."""
+    for leave in (Service.stop, Service.kill, Service.stop, Service.kill):
+        await leave(await _processor(system).up())
     yield
 
 
