@@ -38,8 +38,6 @@ test-faults: setup ## Strike every fault 100 times over a million events, and al
 		MILEPOST_TEST_LIVES=500 MILEPOST_TEST_KILLS=100 $(BIN)/pytest --durations=3 \
 		tests/projections/test_laws.py tests/projections/test_machine.py tests/faults/test_fuzz.py \
 		tests/faults/test_lives.py tests/webhooks/test_service.py
-	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest --durations=3 tests/processor tests/api \
-		tests/client tests/webhooks tests/scenarios tests/providers
 
 check: setup ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .
