@@ -30,8 +30,8 @@ MAX_TRANSACTION_BYTES: Final = 8_388_608
 ATTEMPTS: Final = 10
 # Seconds within which the group's offset follows the fold even when there is nothing to send.
 IDLE_COMMIT: Final = 0.5
-# Least seconds between the beginnings of two transactions: each is six requests and ten writes of the
-# broker, however little it carries.
+# Least seconds between the beginnings of two transactions: each is five requests and more,
+# however little it carries.
 PACE: Final = 0.04
 # A producer flushes when it stops, for which a broker that is away gives it no end.
 STOP_SECONDS: Final = 3.0
