@@ -49,7 +49,7 @@ schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
 	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
 
-bench: setup ## Measure folding from a backlog and latency at a low rate
+bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 lock: setup ## Resolve the dependencies again into requirements.lock

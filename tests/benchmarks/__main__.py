@@ -62,7 +62,7 @@ def main() -> None:
 
 
 async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    machine = _machine()
+    machine = _machine() | {"executions": arguments.executions, "runs": arguments.runs}
     with _folder() as folder:
         async with running(folder) as stack:
             figures, standings = await _parts(stack, arguments)

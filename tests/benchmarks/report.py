@@ -94,7 +94,9 @@ def write(run: Figures) -> None:
             ],
         ),
         "",
-        "Machine: " + ", ".join(f"{name} {value}" for name, value in run["machine"].items()) + ".",
+        "Machine and run: "
+        + ", ".join(f"{name} {value}" for name, value in run["machine"].items())
+        + ".",
         "",
     ]
     (DOCS / "benchmarks.md").write_text("\n".join(lines))
