@@ -87,6 +87,21 @@ async def test_as_many_as_may_be_asked_for_take_one_query(api: Api) -> None:
     assert found["unknown"] == ids[3:]
 
 
+async def test_more_than_fits_into_an_answer_is_asked_for_again(api: Api) -> None:
+    """16 MiB: every execution is there in the end, and no answer has them all."""
+    large = Started(occurred_at=now(), details={"text": "x" * 900_000})
+    ids = [await api.execution("large", large) for _ in range(20)]
+    first = await look_up(api, *ids)
+    assert [item["execution_id"] for item in first["items"]] == ids[:19]
+    assert (first["left_out"], first["unknown"]) == (ids[19:], [])
+    async with MilepostClient(api.url) as client:
+        assert list(await client.look_up(ids)) == ids
+        listed = [one.execution_id async for one in client.executions("large", page_size=500)]
+    assert listed == ids
+    page = await api.get("/v1/tenants/large/executions", page_size=500)
+    assert (len(page["items"]), page["next_page_token"] is None) == (19, False)
+
+
 async def test_the_sdk_asks_for_any_number(api: Api) -> None:
     known = [await api.execution("many") for _ in range(2)]
     ids = [known[1], *(str(uuid4()) for _ in range(600)), known[0], known[1]]

@@ -338,7 +338,10 @@ async def test_a_slow_reader_is_dropped_with_a_reason_and_others_go_on(
             ids += await large(api, owner, 1)
             await events.version(ids[-1], 1)
     said = (await slow.rest()).decode()
-    assert 'event: dropped\ndata: {"reason":"more than 5 executions have changed' in said
+    assert (
+        'event: dropped\ndata: {"reason":"more than 5 executions, or 32 MiB of them, have changed'
+        in said
+    )
     assert "\nretry: " in said.rpartition("event: dropped")[2]
     assert said.count("event: execution\n") < len(ids)
     # Without a gap, from the last id on.

@@ -216,10 +216,12 @@ class ExecutionIds(BaseModel):
 
 
 class FoundExecutions(BaseModel):
-    """The executions that were looked up, in the order of the ids, and the ids that name none."""
+    """The executions that were looked up, in the order of the ids; the ids that name none; and those to
+    ask for again, because their executions did not fit into one answer of 16 MiB."""
 
     items: list[Execution]
     unknown: list[str]
+    left_out: list[str]
     freshness: Freshness
 
 

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 from milepost.api.positions import within
 from milepost.projections.queries.changes import Vector
 
-# Executions whose news a reader has not taken yet.
+# Executions whose news a reader has not taken yet, and the characters of their documents.
 BUFFERED: Final = 4_000
+BUFFERED_SIZE: Final = 33_554_432
 
 
 class News(NamedTuple):
@@ -54,7 +55,10 @@ class Dropped(Ended):
     """As Ended, by the reader's own fault."""
 
     def __init__(self, tenant: str) -> None:
-        super().__init__(f"more than {BUFFERED} executions have changed since the last was taken")
+        super().__init__(
+            f"more than {BUFFERED} executions, or {BUFFERED_SIZE >> 20} MiB of them, have changed since "
+            "the last was taken"
+        )
         self.tenant = tenant
 
 
@@ -73,6 +77,7 @@ class Reader:
         self.subject = subject
         self._seen: Vector = {}
         self._waiting: dict[str, _Held] = {}
+        self._size = 0
         self._filled = asyncio.Event()
         self._ended: Ended | None = None
 
@@ -82,6 +87,7 @@ class Reader:
         self._waiting = {
             name: held for name, held in self._waiting.items() if not within(held.last, seen)
         }
+        self._size = sum(len(held.news.document) for held in self._waiting.values())
         if not self._waiting and self._ended is None:
             self._filled.clear()
 
@@ -92,14 +98,17 @@ class Reader:
         for one in news:
             if self.subject.covers(one):
                 self._keep(one, until)
-        if len(self._waiting) > BUFFERED:
+        # A single one is not too much, however large it is.
+        if len(self._waiting) > BUFFERED or (self._size > BUFFERED_SIZE and len(self._waiting) > 1):
             self._waiting.clear()
+            self._size = 0
             self.end(Dropped(self.subject.tenant))
         elif self._waiting:
             self._filled.set()
 
     def _keep(self, news: News, until: Vector) -> None:
         held = self._waiting.get(news.execution_id)
+        self._size += len(news.document) - (len(held.news.document) if held else 0)
         if held is None:
             self._waiting[news.execution_id] = _Held(news, until, until)
             return
@@ -123,6 +132,7 @@ class Reader:
             assert self._ended is not None, "filled without news"
             raise self._ended
         taken = self._waiting.pop(next(iter(self._waiting)))
+        self._size -= len(taken.news.document)
         following = next(iter(self._waiting.values()), None)
         if following is None and self._ended is None:
             self._filled.clear()

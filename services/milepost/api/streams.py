@@ -112,7 +112,8 @@ class Streams:
                 heartbeats=self._heartbeats,
             )
         news = self._news(rows[:limit], folded.lag)
-        return Page(news, folded.vector, folded.lag, len(rows) > limit)
+        more = len(rows) > limit or changes.fills_an_answer(rows)
+        return Page(news, folded.vector, folded.lag, more)
 
     async def since(self, database: Database, subject: Subject, vector: Vector) -> Page:
         """News of a tenant from a vector on, not more than fits in an answer.

@@ -63,6 +63,7 @@ class ExecutionLinks(BaseModel):
 class _Found(BaseModel):
     model_config = OPEN
     items: tuple[Execution, ...]
+    left_out: tuple[str, ...] = ()
 
 
 class MilepostClient:
@@ -161,15 +162,14 @@ class MilepostClient:
         """Many executions by their ids, in that order; without those that are not known."""
         ids = list(dict.fromkeys(execution_ids))
         found: dict[str, Execution] = {}
-        for start in range(0, len(ids), _LOOK_UP):
+        while ids:
+            asked, ids = ids[:_LOOK_UP], ids[_LOOK_UP:]
             answer = await self._calls.send(
-                "POST",
-                "/executions:lookup",
-                query={"tenant": tenant},
-                body={"ids": ids[start : start + _LOOK_UP]},
+                "POST", "/executions:lookup", query={"tenant": tenant}, body={"ids": asked}
             )
             page = self._calls.parse(_Found, answer)
             found |= {execution.execution_id: execution for execution in page.items}
+            ids = [*page.left_out, *ids]
         return found
 
     async def updates(

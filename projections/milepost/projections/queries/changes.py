@@ -5,7 +5,7 @@ name, 0. Everything below it has been seen. Records are visible as soon as posit
 reads the positions first and then what lies before them misses nothing.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
@@ -28,6 +28,8 @@ Vector: TypeAlias = Mapping[int, int]
 
 # Offsets of a partition that one query goes over: a quarter of a second where none is the tenant's.
 SPAN: Final = 100_000
+# Of bodies, in in_flight_now.sql.
+ANSWER_BYTES: Final = 16_777_216
 
 _COMPLETION: Final = COMPLETION_TYPE.partition("{")[0].encode()
 
@@ -137,7 +139,8 @@ async def in_flight(
     heartbeats: Heartbeats = NO_HEARTBEATS,
     now: datetime | None = None,
 ) -> list[Changed]:
-    """The newest of a tenant's executions that are not over, in these states.
+    """The newest of a tenant's executions that are not over, in these states; `fills_an_answer` says
+    whether there may be more because they are large.
 
     With an operation, those of which it is not known yet count as well.
     """
@@ -146,6 +149,11 @@ async def in_flight(
         tenant, list(states), operation, limit, heartbeats_json(heartbeats), now,
     )  # fmt: skip
     return [_changed(row) for row in rows]
+
+
+def fills_an_answer(changed: Iterable[Changed]) -> bool:
+    """Whether nothing is read beyond these."""
+    return sum(len(one.body.encode()) for one in changed) >= ANSWER_BYTES
 
 
 def _changed(row: asyncpg.Record) -> Changed:

@@ -42,6 +42,10 @@ class HeldExecution(NamedTuple):
     lag: tuple[PartitionLag, ...] = ()
 
 
+class LeftOut(NamedTuple):
+    """An execution that was not read because those before it filled the answer."""
+
+
 class Standing(NamedTuple):
     """Where an execution stands."""
 
@@ -83,18 +87,23 @@ async def executions_named(
     tenant: str | None,
     heartbeats: Heartbeats = NO_HEARTBEATS,
     now: datetime | None = None,
-) -> list[HeldExecution | Request | None]:
+) -> list[HeldExecution | Request | LeftOut | None]:
     """What there is of each of these executions: as the fold holds it, else as the API accepted it.
 
-    Otherwise as `execution`.
+    LeftOut after 16 MiB of them. Otherwise as `execution`.
     """
     rows = await connection.fetch(
         statement("executions_named"), execution_ids, tenant, heartbeats_json(heartbeats), now
     )
-    return [
-        _held(row) if row["tenant"] else read_request(row[7:]) if row["noted_for"] else None
-        for row in rows
-    ]
+    return [_named(row) for row in rows]
+
+
+def _named(row: asyncpg.Record) -> HeldExecution | Request | LeftOut | None:
+    if row["left_out"] and (row["tenant"] or row["noted_for"]):
+        return LeftOut()
+    if row["tenant"]:
+        return _held(row)
+    return read_request(row[7:14]) if row["noted_for"] else None
 
 
 def heartbeats_json(heartbeats: Heartbeats) -> str:

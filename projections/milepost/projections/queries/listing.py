@@ -39,7 +39,8 @@ class ListedExecution(NamedTuple):
 class Listed(NamedTuple):
     """A page, and the key after which the next one begins; None where there is no more.
 
-    There can be more after a page that is not full, even after an empty one.
+    There can be more after a page that is not full, even after an empty one; and there can be no more
+    after one whose bodies fill it.
     """
 
     items: list[ListedExecution]
@@ -144,7 +145,7 @@ async def executions(
         *(wanted.link or ()),
     )
     seen = rows[:limit]
-    more = len(rows) > limit or (seen and seen[-1]["place"] == EXAMINED)
+    more = len(rows) > limit or (seen and (seen[-1]["place"] == EXAMINED or seen[-1]["filled"]))
     return Listed(
         [
             ListedExecution(

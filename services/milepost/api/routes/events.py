@@ -14,7 +14,7 @@ from milepost.api.context import Context
 from milepost.api.parameters import Parts
 from milepost.api.views import pending, shown
 from milepost.projections import queries
-from milepost.projections.queries import HeldExecution
+from milepost.projections.queries import HeldExecution, LeftOut
 from milepost.projections.queries import Request as NotedRequest
 from milepost.schemas.binding import Event
 from milepost.schemas.events import Requested
@@ -113,15 +113,27 @@ async def _require_providers(parts: Context, events: list[Event]) -> None:
     for tenant in {event.tenant for event in events}:
         ids = [event.execution_id for event in events if event.tenant == tenant]
         async with parts.database.acting_for(tenant) as connection:
-            known = await queries.executions_named(connection, ids, tenant)
+            known = await _providers(connection, tenant, ids)
         # What is known counts more than what a request in this batch says.
-        owners |= {
-            (tenant, id_): _provider(one)
-            for id_, one in zip(ids, known, strict=True)
-            if one is not None
-        }
+        owners |= {(tenant, id_): provider for id_, provider in known.items()}
     for event in events:
         parts.scope.require_provider(owners.get((event.tenant, event.execution_id)))
+
+
+async def _providers(
+    connection: queries.Connection, tenant: str, ids: list[str]
+) -> dict[str, str | None]:
+    """The providers of those that are known."""
+    providers: dict[str, str | None] = {}
+    while ids:
+        found = dict(zip(ids, await queries.executions_named(connection, ids, tenant), strict=True))
+        ids = [id_ for id_, one in found.items() if isinstance(one, LeftOut)]
+        providers |= {
+            id_: _provider(one)
+            for id_, one in found.items()
+            if isinstance(one, HeldExecution | NotedRequest)
+        }
+    return providers
 
 
 def _provider(known: HeldExecution | NotedRequest) -> str | None:

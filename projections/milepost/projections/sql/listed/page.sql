@@ -40,11 +40,23 @@ judged AS (
         ended_at, first_recorded_at, recorded_at, provider, body, $6::json,
         coalesce($7::timestamptz, now())
     ) AS silence
-)
+),
 
 -- The last one looked at comes too: the next page begins there, whether it fits or not.
-SELECT execution_id, first_recorded_at, body, silent_since, overdue_since, fits, place
-FROM judged
-WHERE fits OR place = $5
-ORDER BY first_recorded_at {direction}, execution_id {direction}
-LIMIT $4
+page AS (
+    SELECT execution_id, first_recorded_at, body, silent_since, overdue_since, fits, place
+    FROM judged
+    WHERE fits OR place = $5
+    ORDER BY first_recorded_at {direction}, execution_id {direction}
+    LIMIT $4
+),
+
+measured AS (
+    SELECT *, sum(octet_length(body::text)) OVER (ORDER BY place) AS size FROM page
+)
+
+-- Few large ones are a page as well: it ends with the first that makes it 16 MiB.
+SELECT execution_id, first_recorded_at, body, silent_since, overdue_since, fits, place, size >= 16777216 AS filled
+FROM measured
+WHERE size - octet_length(body::text) < 16777216
+ORDER BY place
