@@ -101,9 +101,10 @@ def test_failed_execution_includes_error_details(printed: list[Printed]) -> None
 
 
 def test_workflow_receives_notification_of_compute_completion(printed: list[Printed]) -> None:
-    stream = printed[7].text
-    assert stream.index("event: snapshot") < stream.index('"state":"succeeded"')
-    assert "event: end" in stream
+    # Whether the stream was there before the end is a race, as it is for a reader of the README.
+    told = re.findall(r"event: (\w+)\r?\ndata: (.*)", printed[7].text)
+    assert [event for event, _ in told][-1] == "end"
+    assert json.loads(told[-1][1])["state"] == "succeeded"
 
 
 def test_successful_compute_execution_returns_resource_ids(printed: list[Printed]) -> None:
