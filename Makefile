@@ -28,8 +28,10 @@ demo: setup ## Run the main job for real on an ephemeral stack
 up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 	@$(BIN)/milepost up
 
+# Each process has a Kafka and a Postgres of its own. The smoke benchmark wants the machine for itself.
 test: setup ## Run the tests on a real Kafka and a real Postgres
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks
+	@$(BIN)/pytest tests/benchmarks
 
 test-faults: setup ## Strike every fault 100 times over a million events, and all else long (a day)
 	@MILEPOST_TEST_CYCLES=100 MILEPOST_TEST_EVENTS=1000000 MILEPOST_TEST_REPORT=1 \

@@ -4,6 +4,7 @@ Their versions are pinned; when a pin moves, what fails here says what to look a
 """
 
 import inspect
+from collections import defaultdict
 from importlib.metadata import version
 
 import pytest
@@ -16,6 +17,7 @@ from faust import App
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
@@ -78,6 +80,17 @@ def test_the_attributes_that_are_read() -> None:
     assert "self._isolation_level = isolation_level" in inspect.getsource(AIOKafkaConsumer.__init__)
     assert "self._crashed = " in inspect.getsource(Service.__init__)
     assert issubclass(App, Service)
+
+
+async def test_what_lies_between_batches_is_not_kept() -> None:
+    """It would be an interval a batch, for ever, and each batch would go over all of them."""
+    assert "await self._add_gap(tp, r_offset + 1, offset)" in inspect.getsource(
+        base.Consumer._drain_messages
+    )
+    consumer = BatchConsumer.__new__(BatchConsumer)
+    consumer._gap = defaultdict(base.IntervalTree)
+    await consumer._add_gap(TP("events", 0), 1, 9)
+    assert not consumer._gap
 
 
 def test_folders_are_made_by_the_method_that_makes_none_here() -> None:

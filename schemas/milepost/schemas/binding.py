@@ -32,7 +32,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _END: Final = (LATEST - EARLIEST) // _MICROSECOND
 # Straight to pydantic's validator: `model_validate_json` looks at five options first.
 _BY_TYPE: Final = {
-    name.encode(): (name, data.__pydantic_validator__.validate_json) for name, data in EVENTS.items()
+    name.encode(): (name, data.__pydantic_validator__.validate_json)
+    for name, data in EVENTS.items()
 }
 _is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 _is_tenant: Final = re.compile(TENANT_PATTERN).fullmatch

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -28,8 +27,6 @@ from milepost.settings import Settings
 # Seconds between two looks at the partitions of the log, and after one that failed.
 DAY: Final = 86_400.0
 HOUR: Final = 3_600.0
-# Seconds after which a busy thread lets another run.
-SWITCH: Final = 0.001
 # Seconds in which a member must join again: giving up its partitions takes half of it. Connections
 # that nothing comes from any more are given up little later; Faust's own 60 and 90 are that much lag.
 REBALANCE: Final = 10.0
@@ -50,8 +47,6 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     gc.freeze()
     gc.set_threshold(1_000_000, 50, 100)
     dead_connections.install()
-    # Fetching has a thread of its own: what it brings must not wait long for the one that folds.
-    sys.setswitchinterval(SWITCH)
     await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
     async with _opened(settings) as (app, ownership, reporter):
         ownership.on_assigned = _announce_once(ready)
