@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-faults check schemas bench lock
+.PHONY: help setup demo up test test-faults check schemas bench smoke lock
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,11 @@ demo: setup ## Run the main job for real on an ephemeral stack
 up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 	@$(BIN)/milepost up
 
-# Each process has a Kafka and a Postgres of its own. The smoke benchmark wants the machine for itself.
+# Each process has a Kafka and a Postgres of its own.
 test: setup ## Run the tests on a real Kafka and a real Postgres
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks
+
+smoke: setup ## Fold a small backlog beside the limit; fails when the ratio has fallen by a third
 	@$(BIN)/pytest tests/benchmarks
 
 test-faults: setup ## Strike every fault 100 times over a million events, and all else long (a day)

@@ -54,7 +54,7 @@ KEYS: Final = ("k-1", "k-2")
 ONCE_FAILED: Final[list[dict[str, Any]]] = json.loads(
     Path(__file__).with_name("steps.json").read_text()
 )
-RUNS: Final = int(os.environ.get("MILEPOST_TEST_RUNS", "200"))
+RUNS: Final = int(os.environ.get("MILEPOST_TEST_RUNS", "100"))
 # Milliseconds between two records of the log.
 PACE: Final = 20_000
 
