@@ -1,7 +1,6 @@
 """Folds one partition: all that waits is one batch, one batch is one transaction."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -16,9 +15,6 @@ from milepost.projections.store import Batch, Position, Store, Written
 # Values folded in one transaction: it must end in time, and memory is bounded whatever they hold.
 MAX_BYTES: Final = 8_388_608
 CATCH_UP: Final = 100  # records read at once from the log to be relayed
-# Least seconds between the beginnings of two transactions. One record costs nearly as much as fifty,
-# and what is spent on many small ones delays them all.
-PACE: Final = 0.02
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -78,12 +74,8 @@ class Partition:
         """
         self._handed = self._relay.confirmed = relayed
         await self._hand_over_stored(self.next_offset)
-        begun = -PACE
         while True:
             await self._arrived.wait()
-            if not self._full():
-                await asyncio.sleep(begun + PACE - time.monotonic())
-            begun = time.monotonic()
             batch = self._take()
             written = await self._store.write(batch, self._epoch, self._relay.confirmed)
             self.next_offset = written.next_offset

@@ -30,9 +30,6 @@ MAX_TRANSACTION_BYTES: Final = 8_388_608
 ATTEMPTS: Final = 10
 # Seconds within which the group's offset follows the fold even when there is nothing to send.
 IDLE_COMMIT: Final = 0.5
-# Least seconds between the beginnings of two transactions: each is five requests and more,
-# however little it carries.
-PACE: Final = 0.04
 # A producer flushes when it stops, for which a broker that is away gives it no end.
 STOP_SECONDS: Final = 3.0
 
@@ -90,7 +87,6 @@ class Relay:
         self._room.set()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._begun = -PACE
         self.confirmed: int | None = None
 
     async def start(self) -> int | None:
@@ -157,8 +153,6 @@ class Relay:
             if self._producer is None:
                 await self._recover()
             while self._pending:
-                await asyncio.sleep(self._begun + PACE - time.monotonic())
-                self._begun = time.monotonic()
                 taken = self._take()
                 await self._transact(
                     [record for handed in taken for record in handed.outgoing],
