@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import orjson
@@ -16,6 +16,7 @@ MAX_SIZE: Final = 500
 MAX_TOKEN: Final = 8_192
 
 Key = TypeVar("Key")
+Row = TypeVar("Row")
 
 
 class Pages(Generic[Key]):
@@ -45,6 +46,21 @@ class Pages(Generic[Key]):
             detail = "The page token belongs to other filters; start again without it."
             raise Problem(INVALID_PAGE_TOKEN, detail)
         return key
+
+    def cut(
+        self,
+        rows: Sequence[Row],
+        size: int,
+        key: Callable[[Row], Key],
+        question: Mapping[str, Any],
+    ) -> tuple[Sequence[Row], str | None]:
+        """A page of `size` rows, and the token of the next one; None where that was all.
+
+        `rows` are what was found when one more than `size` was asked for.
+        """
+        page = rows[:size]
+        more = len(rows) > len(page)
+        return page, self.token(key(page[-1]), question) if more else None
 
     def _hash(self, question: Mapping[str, Any]) -> str:
         text = orjson.dumps([self._listing, question], option=orjson.OPT_SORT_KEYS)

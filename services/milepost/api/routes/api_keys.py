@@ -94,10 +94,9 @@ async def list_api_keys(parts: Parts, query: Annotated[PageQuery, Query()]) -> R
     tenants = None if parts.scope.everywhere else sorted(parts.scope.tenants)
     async with parts.database.acting_for(EVERY_TENANT) as connection:
         rows = await api_keys(connection, tenants, after=after, limit=query.page_size + 1)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        token = _pages.token((page[-1].created_at, page[-1].key_id), question)
+    page, token = _pages.cut(
+        rows, query.page_size, lambda row: (row.created_at, row.key_id), question
+    )
     return answer({"items": [_document(key) for key in page], "next_page_token": token})
 
 

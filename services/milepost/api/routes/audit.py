@@ -46,9 +46,6 @@ async def _page(parts: Context, tenant: str | None, query: PageQuery) -> Respons
     after = _NEWEST if query.page_token is None else _pages.after(query.page_token, question)
     async with parts.database.acting_for(tenant or EVERY_TENANT) as connection:
         rows = await audited(connection, tenant, after=after, limit=query.page_size + 1)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        token = _pages.token((page[-1].at, page[-1].audit_id), question)
+    page, token = _pages.cut(rows, query.page_size, lambda row: (row.at, row.audit_id), question)
     items = [row._asdict() | {"audit_id": str(row.audit_id)} for row in page]
     return answer({"items": items, "next_page_token": token})

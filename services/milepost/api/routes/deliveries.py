@@ -77,10 +77,9 @@ async def list_deliveries(
             connection, tenant, query.wanted(), after=after, limit=query.page_size + 1
         )
         lag = await queries.lag(connection, parts.topic)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        token = _pages.token((page[-1].created_at, page[-1].delivery_id), question)
+    page, token = _pages.cut(
+        rows, query.page_size, lambda row: (row.created_at, row.delivery_id), question
+    )
     return answer(
         {
             "items": [delivery_item(row) for row in page],

@@ -90,13 +90,12 @@ async def list_events(
         rows = await queries.execution_events(
             connection, execution_id, found.tenant, after, query.page_size + 1
         )
-    page = rows[: query.page_size]
-    more = len(rows) > len(page)
+    page, token = _events_pages.cut(rows, query.page_size, lambda row: row.ordinal, question)
     return answer(
         {
             **whole(parts, found),
             "items": [row._asdict() for row in page],
-            "next_page_token": _events_pages.token(page[-1].ordinal, question) if more else None,
+            "next_page_token": token,
         }
     )
 

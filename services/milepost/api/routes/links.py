@@ -1,6 +1,6 @@
 """How an execution relates to others, seen from it and seen from them."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -53,21 +53,21 @@ async def list_links(
         rows = await queries.linking_executions(
             connection, found.tenant, execution_id, after=after, limit=query.page_size + 1
         )
-    page = rows[: query.page_size]
+    page, token = _pages.cut(rows, query.page_size, _key, question)
     return answer(
         {
             **whole(parts, found),
             "workflow_id": workflow_id,
             "outgoing": [_end(one) for one in outgoing],
             "incoming": [_end(one) for one in page],
-            "next_page_token": _token(page[-1], question) if len(rows) > len(page) else None,
+            "next_page_token": token,
         }
     )
 
 
-def _token(last: LinkedExecution, question: dict[str, Any]) -> str:
-    assert last.first_recorded_at is not None, "only known executions name others"
-    return _pages.token((last.first_recorded_at, last.execution_id, last.relation), question)
+def _key(row: LinkedExecution) -> LinkKey:
+    assert row.first_recorded_at is not None, "only known executions name others"
+    return row.first_recorded_at, row.execution_id, row.relation
 
 
 def _end(linked: LinkedExecution) -> dict[str, object]:

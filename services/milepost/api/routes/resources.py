@@ -78,8 +78,7 @@ async def list_tenant_resources(
             released=query.released,
         )
         lag = await queries.lag(connection, parts.topic)
-    page = rows[: query.page_size]
-    token = _tenant_pages.token(_key(page[-1]), question) if len(rows) > len(page) else None
+    page, token = _tenant_pages.cut(rows, query.page_size, _key, question)
     return _page(parts, [_item(row) for row in page], token, lag)
 
 
@@ -94,8 +93,7 @@ async def list_orphans(
     async with parts.database.acting_for(tenant) as connection:
         rows = await queries.orphans(connection, tenant, after=after, limit=query.page_size + 1)
         lag = await queries.lag(connection, parts.topic)
-    page = rows[: query.page_size]
-    token = _orphan_pages.token(_key(page[-1]), question) if len(rows) > len(page) else None
+    page, token = _orphan_pages.cut(rows, query.page_size, _key, question)
     return _page(parts, [_item(row) for row in page], token, lag)
 
 
@@ -122,13 +120,12 @@ async def look_up_resource(parts: Parts, query: Annotated[ResourceQuery, Query()
             region=query.region,
         )
         lag = await queries.lag(connection, parts.topic)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        last = page[-1]
-        key = (last.occurred_at, last.tenant, last.own_provider, last.region, last.execution_id)
-        token = _history_pages.token(key, question)
+    page, token = _history_pages.cut(rows, query.page_size, _history_key, question)
     return _page(parts, [_item(row) | {"action": row.action} for row in page], token, lag)
+
+
+def _history_key(row: ReportedResource) -> ResourceHistoryKey:
+    return row.occurred_at, row.tenant, row.own_provider, row.region, row.execution_id
 
 
 def _after(

@@ -102,10 +102,9 @@ async def list_webhooks(
     after = _FIRST if query.page_token is None else _pages.after(query.page_token, question)
     async with parts.database.acting_for(tenant) as connection:
         rows = await endpoints.page(connection, tenant, after=after, limit=query.page_size + 1)
-    page = rows[: query.page_size]
-    token = None
-    if len(rows) > len(page):
-        token = _pages.token((page[-1].created_at, page[-1].endpoint_id), question)
+    page, token = _pages.cut(
+        rows, query.page_size, lambda row: (row.created_at, row.endpoint_id), question
+    )
     return answer({"items": [webhook_document(row) for row in page], "next_page_token": token})
 
 
