@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.types import TP
 
+from milepost.processor.agreement import disagreements, known_relayed, relay_unknown
 from milepost.processor.partition import Partition
 from milepost.processor.reader import Reader
 from milepost.processor.relay import Relay
@@ -29,7 +30,6 @@ from milepost.settings import Settings
 FINISH: Final = 2.0
 # Seconds that taking over may take. Faust gives up after 90, in silence and for good.
 TAKE_OVER: Final = 60.0
-_RESTART: Final = " Then restart the processors."
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -161,22 +161,9 @@ class Ownership:
         self, positions: Mapping[TP, Position], beginnings: Mapping[TP, int]
     ) -> dict[TP, str]:
         """Where the broker's records are not those that were folded."""
-        ends = await self._reader.ends(positions)
-        problems = {
-            tp: problem
-            for tp, position in positions.items()
-            if (problem := _out_of_range(tp, position, beginnings[tp], ends[tp]))
-        }
-        folded = {}
-        for tp, position in positions.items():
-            last = await self._store.last_folded(tp.topic, tp.partition, position.next_offset)
-            if last is not None and tp not in problems and last.offset >= beginnings[tp]:
-                folded[tp] = last
-        records = await self._reader.records({tp: last.offset for tp, last in folded.items()})
-        for tp, last in folded.items():
-            if not last.is_(records.get(tp)):
-                problems[tp] = _another_record(tp, last.offset)
-        return problems
+        offsets = {tp: position.next_offset for tp, position in positions.items()}
+        found = await disagreements(self._reader, self._store.last_folded, offsets, beginnings)
+        return {tp: str(disagreement) for tp, disagreement in found.items()}
 
     async def _take_over(
         self, tp: TP, position: Position, beginning: int, problem: str | None
@@ -186,14 +173,15 @@ class Ownership:
             relay = self._relay(tp, position.epoch)
             # First of all owned, so that it is given up whatever happens.
             item = self._owned[tp] = _Owned(self._partition(tp, position, relay), relay)
-            relayed = _relayed(position, await self._started(relay), beginning)
+            group_offset = await self._started(relay)
+            relayed = known_relayed(position.next_offset, position.relayed, group_offset, beginning)
             if relayed is not None:
                 item.tasks = [
                     self._watched(relay.run(), item),
                     self._watched(item.partition.run(relayed), item),
                 ]
                 return True
-            problem = _relay_unknown(tp, position)
+            problem = str(relay_unknown(tp, position.next_offset))
             await self._owned.pop(tp).relay.close()
         _log.error("partition_paused", problem=problem)
         await self._store.report_problem(tp.topic, tp.partition, problem)
@@ -264,46 +252,3 @@ class Ownership:
                 await self._crash(error)
 
         return asyncio.create_task(watch(), name=f"partition-{number}")
-
-
-def _relayed(position: Position, group_offset: int | None, beginning: int) -> int | None:
-    """Up to where everything was relayed: never lower than what either side knows."""
-    known = [offset for offset in (group_offset, position.relayed) if offset is not None]
-    if known:
-        return max(known)
-    return None if position.next_offset > beginning else position.next_offset
-
-
-def _relay_unknown(tp: TP, position: Position) -> str:
-    return (
-        f"{tp.topic}/{tp.partition}: folded up to {position.next_offset}, but neither the group's"
-        " committed offset nor positions.relayed says what was sent out. Set positions.relayed to"
-        f" the offset up to which completions are known to be sent.{_RESTART}"
-    )
-
-
-def _out_of_range(tp: TP, position: Position, beginning: int, end: int) -> str | None:
-    """What is wrong when the broker does not hold the offset that Postgres expects next."""
-    if beginning <= position.next_offset <= end:
-        return None
-    expected = f"{tp.topic}/{tp.partition}: Postgres expects offset {position.next_offset}"
-    if position.next_offset > end:
-        return (
-            f"{expected}, the broker ends at {end}: the topic was made anew or the broker lost records."
-            " Restore the topic, or set positions.next_offset once you know what is missing."
-            f"{_RESTART}"
-        )
-    return (
-        f"{expected}, the broker begins at {beginning}: retention has passed records that were never"
-        " folded, or Postgres is an older backup. Restore Postgres, or accept the loss by setting"
-        f" positions.next_offset to {beginning}.{_RESTART}"
-    )
-
-
-def _another_record(tp: TP, offset: int) -> str:
-    return (
-        f"{tp.topic}/{tp.partition}: the record at offset {offset} is not the one that Postgres has"
-        " folded from there: the topic was made anew, or Postgres was restored from another one."
-        " Restore the topic or Postgres, or use another topic prefix and consumer group for the new"
-        f" topics.{_RESTART}"
-    )

@@ -18,6 +18,23 @@ class Applied(NamedTuple):
     outcome: str
 
 
+class Difference(NamedTuple):
+    """Where the broker's topic is not as declared: it has `setting` as `found`, not as `wanted`.
+
+    `setting` is None where there is no such topic.
+    """
+
+    topic: str
+    setting: str | None = None
+    found: str = ""
+    wanted: str = ""
+
+    def __str__(self) -> str:
+        if self.setting is None:
+            return f"{self.topic} does not exist"
+        return f"{self.topic} has {self.setting}={self.found}, not {self.wanted}"
+
+
 class TopicsDiffer(Exception):
     """Topics are missing or configured otherwise than the contract says."""
 
@@ -60,18 +77,21 @@ async def apply(
 async def verify(bootstrap_servers: str, topics: Topics) -> None:
     """Raise TopicsDiffer, naming every difference, unless the topics are as declared."""
     async with connected(bootstrap_servers) as admin:
-        existing = set(await admin.list_topics())
-        problems = []
-        for topic in topics.declared():
-            if topic.name not in existing:
-                problems.append(f"{topic.name} does not exist")
-                continue
-            problems += [
-                f"{topic.name} has {name}={found}, not {wanted}"
-                for name, (found, wanted) in (await _differences(admin, topic)).items()
-            ]
-    if problems:
-        raise TopicsDiffer("; ".join(problems) + ". Run: milepost topics apply")
+        found = await differences(admin, topics)
+    if found:
+        raise TopicsDiffer("; ".join(map(str, found)) + ". Run: milepost topics apply")
+
+
+async def differences(admin: AIOKafkaAdminClient, topics: Topics) -> list[Difference]:
+    """Everything that is not as declared. Raises aiokafka.errors.KafkaError."""
+    existing = set(await admin.list_topics())
+    found = []
+    for topic in topics.declared():
+        if topic.name in existing:
+            found += await _differences(admin, topic)
+        else:
+            found.append(Difference(topic.name))
+    return found
 
 
 async def _create(
@@ -88,16 +108,14 @@ async def _create(
     return "created"
 
 
-async def _differences(admin: AIOKafkaAdminClient, topic: Topic) -> dict[str, tuple[str, str]]:
-    """Setting -> (found, wanted)."""
+async def _differences(admin: AIOKafkaAdminClient, topic: Topic) -> list[Difference]:
     [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name)])
     [(code, message, _, _, entries)] = answer.resources
     if code:
         raise for_code(code)(f"{topic.name}: {message}")
     found = {entry[0]: entry[1] for entry in entries}
-    wanted = topic.config()
-    return {
-        name: (str(found.get(name)), value)
-        for name, value in wanted.items()
-        if found.get(name) != value
-    }
+    return [
+        Difference(topic.name, setting, str(found.get(setting)), wanted)
+        for setting, wanted in topic.config().items()
+        if found.get(setting) != wanted
+    ]
