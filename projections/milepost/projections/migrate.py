@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ from pogo_core.util import migrate as pogo
 from pogo_core.util.sql import ensure_pogo_sync
 
 from milepost.projections.batch import LogRow
+from milepost.projections.statements import statement
 
 MIGRATIONS: Final = Path(str(resources.files("milepost.projections") / "migrations"))
 # One number for all of Milepost's migrators ('mile' in ASCII).
@@ -20,6 +22,21 @@ _MONTHS_AHEAD: Final = 2
 # All but the generated one; "offset" is a word of SQL's.
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in LogRow._fields)
 _logger: Final = logging.getLogger(__name__)
+
+
+class Schema(NamedTuple):
+    """Migrations that this version has and the database has not, and the other way round."""
+
+    pending: list[str]
+    unknown: list[str]
+
+
+class Month(NamedTuple):
+    """A month of `event_log`: its partition's name, its first moment and the first one after it."""
+
+    name: str
+    first: datetime
+    after: datetime
 
 
 class Partition(NamedTuple):
@@ -45,6 +62,16 @@ async def migrate(dsn: str) -> None:
         await connection.close()
 
 
+async def schema(connection: asyncpg.Connection | PoolConnectionProxy) -> Schema:
+    """How the database's schema differs from this version's. Raises asyncpg.PostgresError."""
+    ours = {path.stem for path in MIGRATIONS.glob("*.sql")}
+    applied: set[str] = set()
+    if await connection.fetchval("SELECT to_regclass('public._pogo_migration') IS NOT NULL"):
+        rows = await connection.fetch(statement("applied_migrations"))
+        applied = {row["migration_id"] for row in rows}
+    return Schema(sorted(ours - applied), sorted(applied - ours))
+
+
 async def maintain(dsn: str) -> list[Partition]:
     """Make the partitions of the coming months; raises as `migrate` does."""
     connection = await asyncpg.connect(dsn)
@@ -59,9 +86,7 @@ async def make_partitions(
 ) -> list[Partition]:
     """Create `event_log`'s partitions for the month of `now` and the two after it."""
     partitions = []
-    for ahead in range(_MONTHS_AHEAD + 1):
-        first, after = _month(now, ahead), _month(now, ahead + 1)
-        name = f"event_log_{first:%Y_%m}"
+    for name, first, after in months(now):
         # Identifiers and bounds cannot be parameters; both come from a datetime.
         start, end = f"'{first:%Y-%m-%d}+00'", f"'{after:%Y-%m-%d}+00'"
         async with connection.transaction():
@@ -83,6 +108,12 @@ async def make_partitions(
                 ALTER TABLE event_log ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end});
             """)  # noqa: S608
     return partitions
+
+
+def months(now: datetime) -> list[Month]:
+    """The month of `now` and those after it that `event_log` has a partition for."""
+    starts = [_month(now, ahead) for ahead in range(_MONTHS_AHEAD + 2)]
+    return [Month(f"event_log_{first:%Y_%m}", first, after) for first, after in pairwise(starts)]
 
 
 def _month(now: datetime, ahead: int) -> datetime:

@@ -143,6 +143,12 @@ async def rebuild(dsn: str, report: Report = lambda _: None) -> Result:
             await _leave_nothing(connection)
 
 
+async def is_running(connection: Connection) -> bool:
+    """Whether somebody rebuilds or rolls back the projections of this database now."""
+    running: bool = await connection.fetchval(statement("rebuild_running"), _LOCK)
+    return running
+
+
 async def verify(dsn: str, report: Report = lambda _: None) -> Result:
     """Compare the live tables with what the log says; locks and writes nothing. Raises what asyncpg does."""
     # Not the tables of a rebuild that may be running.

@@ -38,7 +38,7 @@ from milepost.projections.queries.listing import (
     Wanted,
     executions,
 )
-from milepost.projections.queries.positions import PartitionLag, lag
+from milepost.projections.queries.positions import PartitionLag, lag, stale
 from milepost.projections.queries.records import Connection, StoredRecord
 from milepost.projections.queries.requests import (
     Request,
@@ -98,6 +98,7 @@ __all__ = [
     "requests_unpublished",
     "resource_history",
     "resources_in_use",
+    "stale",
     "tenant_resources",
     "tenant_summary",
     "verify",

@@ -1,10 +1,14 @@
 """How far the fold is behind the log."""
 
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from milepost.projections.queries.records import Connection
 from milepost.projections.statements import statement
+
+# Processors report each second; a new owner of a partition needs some.
+_STALE_AFTER: Final = timedelta(seconds=30)
 
 
 class PartitionLag(NamedTuple):
@@ -24,6 +28,15 @@ async def lag(connection: Connection, topic: str) -> tuple[PartitionLag, ...]:
     """How far the fold of each partition of `topic` is behind."""
     row = await connection.fetchrow(statement("lag"), topic)
     return rows(*row) if row else ()
+
+
+def stale(lag: Iterable[PartitionLag], now: datetime) -> list[int]:
+    """Partitions whose end was measured, but not lately: no processor reports on them."""
+    return [
+        one.partition
+        for one in lag
+        if one.measured_at is not None and now - one.measured_at > _STALE_AFTER
+    ]
 
 
 def rows(*columns: list[Any] | None) -> tuple[PartitionLag, ...]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -16,13 +15,10 @@ from milepost.api.parameters import Parts
 from milepost.api.problems import Problem
 from milepost.client import MilepostError
 from milepost.projections import queries
-from milepost.projections.queries import PartitionLag
 
 router: Final = APIRouter(route_class=GuardedRoute, tags=["health"])
 
 _CHECK_SECONDS: Final = 3.0
-# Processors report each second; a new owner of a partition needs some.
-_STALE_AFTER: Final = timedelta(seconds=30)
 
 
 @router.get("/healthz", response_class=Response, responses={200: {"model": documents.Health}})
@@ -81,16 +77,7 @@ async def _check_positions(parts: Context) -> None:
     async with parts.database.acting_for(EVERY_TENANT) as connection:
         lag = await queries.lag(connection, parts.topic)
     problems = [f"partition {one.partition}: {one.problem}" for one in lag if one.problem]
-    if stale := _stale(lag, parts.now()):
+    if stale := queries.stale(lag, parts.now()):
         problems.append(f"no processor reports on partition {', '.join(map(str, stale))}")
     if problems:
         raise _NotFolded("; ".join(problems))
-
-
-def _stale(lag: tuple[PartitionLag, ...], now: datetime) -> list[int]:
-    """Partitions whose end was measured, but not lately."""
-    return [
-        one.partition
-        for one in lag
-        if one.measured_at is not None and now - one.measured_at > _STALE_AFTER
-    ]
