@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
