@@ -5,6 +5,7 @@ only: a record below the position has been folded and is dropped, whoever hands 
 """
 
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -123,12 +124,21 @@ class Batch:
 
 
 class Written(NamedTuple):
-    """A committed batch: what is to be relayed for the offsets from `from_offset` to `next_offset`."""
+    """A committed batch: what is to be relayed for the offsets from `from_offset` to `next_offset`.
+
+    `log` are the rows of its records, folding took `fold_seconds` of the transaction.
+    """
 
     from_offset: int
     next_offset: int
-    records: int
+    log: list[LogRow]
     outgoing: list[Outgoing]
+    fold_seconds: float
+
+    @property
+    def records(self) -> int:
+        """How many records there were."""
+        return len(self.log)
 
 
 async def connect(dsn: str, *, size: int) -> asyncpg.Pool:
@@ -245,7 +255,9 @@ class Store:
         position = await self._lock(connection, batch, epoch)
         decoded = _left(batch, position, unstorable)
         held = await load_executions(connection, identities(decoded))
+        started = time.perf_counter()
         folded = fold(decoded, held, self._topics)
+        fold_seconds = time.perf_counter() - started
         await write_rows(connection, batch.topic, batch.partition, folded)
         next_offset = max(batch.next_offset, position)
         recorded = folded.log[-1].recorded_at if folded.log else None
@@ -253,7 +265,7 @@ class Store:
             statement("advance_position"),
             batch.topic, batch.partition, next_offset, recorded, relayed,
         )  # fmt: skip
-        return Written(position, next_offset, len(decoded), folded.outgoing)
+        return Written(position, next_offset, folded.log, folded.outgoing, fold_seconds)
 
     async def _lock(self, connection: Connection, batch: Batch, epoch: int) -> int:
         row = await connection.fetchrow(statement("lock_position"), batch.topic, batch.partition)
