@@ -211,6 +211,16 @@ class Settings(BaseSettings):
         """The database URL, its password included: never log it."""
         return self.database_url.get_secret_value()
 
+    @property
+    def database_place(self) -> str:
+        """Where the database is, as host:port/database, for people."""
+        url = urlsplit(self.dsn)
+        try:
+            port = url.port or 5432
+        except ValueError:  # it is no number
+            return "an unknown place"
+        return f"{url.hostname}:{port}{url.path}" if url.hostname else "an unknown place"
+
     @classmethod
     def settings_customise_sources(
         cls,

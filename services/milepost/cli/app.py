@@ -19,6 +19,7 @@ from milepost.cli import (
     webhooks,
 )
 from milepost.cli.demo import demo
+from milepost.cli.doctor import doctor
 from milepost.cli.listen import listen
 from milepost.cli.run import run
 from milepost.cli.up import up
@@ -40,6 +41,7 @@ app.command(resources.app)
 app.command(completions.app)
 app.command(events.app)
 app.command(demo)
+app.command(doctor)
 app.command(services.processor)
 app.command(services.api)
 app.command(webhooks.app)

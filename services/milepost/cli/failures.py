@@ -6,7 +6,6 @@ import socket
 import sys
 import traceback
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from pydantic import ValidationError
@@ -156,19 +155,12 @@ def _no_broker() -> str:
 
 
 def _no_database(error: BaseException) -> str:
-    url = urlsplit(Settings().dsn)
-    try:
-        place = (
-            f"{url.hostname}:{url.port or 5432}{url.path}" if url.hostname else "an unknown place"
-        )
-    except ValueError:  # the port is no number
-        place = "an unknown place"
     reason: Any = error.__class__.__name__ if not str(error) else error
     if isinstance(error, ConnectionRefusedError):
         reason = "nothing listens there"
     elif isinstance(error, socket.gaierror):
         reason = "no such host"
     return (
-        f"cannot use Postgres at {place}: {reason}. Is it running, and is this the right database? "
+        f"cannot use Postgres at {Settings().database_place}: {reason}. Is it running, and is this the right database? "
         "`milepost up` starts one on this machine; MILEPOST_DATABASE_URL says where to look."
     )
