@@ -81,11 +81,13 @@ async def require_topics(metadata: Any, topics: Iterable[str], servers: str) -> 
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def stop(
+    client: AIOKafkaProducer | AIOKafkaConsumer, seconds: float = 2 * _CLOSE_SECONDS
+) -> None:
     """Close `client`. What cannot be delivered within some seconds is given up."""
     closing = asyncio.ensure_future(_close(client))
     try:
-        await asyncio.wait([closing], timeout=2 * _CLOSE_SECONDS)
+        await asyncio.wait([closing], timeout=seconds)
     finally:
         closing.cancel()
         with suppress(asyncio.CancelledError, KafkaError):

@@ -41,6 +41,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
 
     Raises TopicsDiffer when the topics are not as declared, FoldOutdated when a newer version made the
     projections, KafkaError or asyncpg's errors when the broker or the database is away, and whatever
+    Those may be none: with more workers than partitions, the others wait for one of them to go.
     ended the worker later.
     """
     # Batches are many small objects that live briefly: fewer, larger collections.
@@ -99,6 +100,7 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
     pool = await store.connect(dsn, size=8)
     try:
         yield pool
+        app.on_partitions_assigned.connect(ownership.left_out)
     finally:
         with suppress(TimeoutError):
             # When time is up, asyncpg terminates what is still in use.

@@ -121,6 +121,12 @@ class Ownership:
 
     def put(self, fetched: Fetched) -> None:
         """Queue a batch for its partition; one of a partition that is gone is read again by its owner."""
+    async def left_out(self, _: Any, *assigned: Any, **__: Any) -> None:
+        """Told of every assignment: where it is of nothing, others have all there is."""
+        if not any(assigned):
+            _log.info("partitions_assigned", offsets={})
+            self.on_assigned([])
+
         item = self._owned.get(TP(fetched.topic, fetched.partition))
         if item is not None and not item.fenced:
             item.partition.put(fetched)

@@ -7,12 +7,15 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
+from milepost.client import broker
 from milepost.processor import lenient
 from milepost.schemas.binding import Record
 
 # A connection that nothing comes from any more is given up only when a request on it times out; one
 # that is cancelled before leaves it, dead, to the next. Shorter than whoever asks is willing to wait.
 REQUEST: Final = 8.0
+# Seconds that closing may take, over a connection that may be dead.
+CLOSE: Final = 1.0
 
 
 class Reader:
@@ -68,7 +71,7 @@ async def connected(bootstrap_servers: str) -> AsyncIterator[Reader]:
         await consumer.start()
         yield Reader(consumer)
     finally:
-        await consumer.stop()
+        await broker.stop(consumer, CLOSE)
 
 
 def _names(partitions: Collection[TP]) -> list[TopicPartition]:

@@ -6,21 +6,26 @@ that. It means overriding names that Faust does not publish, so its version is p
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import NoOffsetForPartitionError
 from faust import Schema
 from faust.tables.recovery import RebalanceAgain
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from milepost.client import broker
 from milepost.processor import lenient
 from milepost.schemas.binding import Record
 
 # Seconds to wait for records while some partition is full: it may have room again at any moment.
 _FULL_POLL: Final = 0.05
+# Seconds that leaving the group may take.
+LEAVE: Final = 2.0
 _size_of: Final = attrgetter("serialized_value_size")
 
 
@@ -65,13 +70,27 @@ class BatchThread(AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group, in bounded time: aiokafka may wait for ever, or fail half-way."""
+        await super(AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            await broker.stop(self._consumer, LEAVE)
+
+    def on_crash(self, *_: Any, **__: Any) -> None:
+        """Print nothing: the app crashes of it, and says why."""
+
+    def _stopped_set(self) -> None:
+        with suppress(RuntimeError):  # one that has crashed has closed its loop
+            super()._stopped_set()
+
     async def _fetch_records(  # type: ignore[override]
         self, consumer: AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
     ) -> Mapping[TP, _Read]:
         """What can be read at once, from where the consumer expects it on.
 
         A fetch that waits during a rebalance may end after it, when nobody wants what it brings any
-        more: where the next one begins must not depend on it.
+        more: where the next one begins must not depend on it. It may even hear that the group has no
+        offset of what was assigned just now, and is not sought yet.
         """
         subscription = consumer._subscription.subscription
         assignment = subscription and subscription.assignment
@@ -83,7 +102,10 @@ class BatchThread(AIOKafkaConsumerThread):
             state = assignment.state_value(tp)
             if state is not None and not (state.has_valid_position and state.position == begin):
                 consumer.seek(tp, begin)
-        fetched = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
+        try:
+            fetched = await super()._fetch_records(consumer, active_partitions, *args, **kwargs)
+        except NoOffsetForPartitionError:
+            return {}  # we always seek
         if not assignment.active:
             return {}
         return {
