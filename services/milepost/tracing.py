@@ -6,9 +6,12 @@ endpoint to send spans to, contexts are passed on and no span is made.
 
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
 
 # Set by people and by operators of clusters, for every program alike.
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -59,6 +62,31 @@ def traceparent() -> str | None:
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     return carrier.get("traceparent")
+
+
+def remote(traceparent: str) -> "Context":
+    """The context that a `traceparent` names: the parent of a span that goes on from there.
+
+    Needs OpenTelemetry's API.
+    """
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+
+
+def ids() -> dict[str, str]:
+    """`trace_id` and `span_id`, in hexadecimal, of the span that is active here; empty where none is."""
+    if "opentelemetry.trace" not in sys.modules:
+        return {}
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }
 
 
 def _asked_for() -> str | None:

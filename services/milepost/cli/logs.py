@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, Processor
 
+from milepost import tracing
 from milepost.settings import Settings
 
 _LIBRARIES: Final = (
@@ -25,6 +26,7 @@ def configure(settings: Settings, *, libraries: int = logging.WARNING) -> None:
     level = getattr(logging, settings.log_level.upper())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_ids,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -40,7 +42,7 @@ def configure(settings: Settings, *, libraries: int = logging.WARNING) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=shared if level <= logging.DEBUG else [_without_trace, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _renderer(settings.log_format),
@@ -64,6 +66,16 @@ def _renderer(log_format: str) -> Any:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str)
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+
+
+def _with_ids(logger: Any, method: str, event: EventDict) -> EventDict:
+    return {**event, **tracing.ids()}
+
+
+def _without_trace(logger: Any, method: str, event: EventDict) -> EventDict:
+    # Of a library: what matters of it, we tell in a line of our own.
+    event.pop("exc_info", None)
+    return event
 
 
 def without_passwords(text: str) -> str:

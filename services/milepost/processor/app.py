@@ -14,8 +14,10 @@ import structlog
 from asyncpg import InterfaceError, PostgresError
 from mode.supervisors import CrashingSupervisor
 
+from milepost import tracing
 from milepost.client import dead_connections
-from milepost.processor import reader, topics
+from milepost.monitoring import Checks, listening
+from milepost.processor import metrics, months, reader, topics
 from milepost.processor.ownership import Ownership
 from milepost.processor.report import Reporter
 from milepost.processor.transport import BatchConsumer, BatchTransport, PassOn
@@ -37,20 +39,26 @@ _log: Final = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
-    """Fold and relay until SIGTERM or SIGINT; tells `ready` one JSON line when partitions are owned.
+    """Fold and relay until SIGTERM or SIGINT; tells `ready` one JSON line when it has its partitions.
 
+    Those may be none: with more workers than partitions, the others wait for one of them to go.
     Raises TopicsDiffer when the topics are not as declared, FoldOutdated when a newer version made the
     projections, KafkaError or asyncpg's errors when the broker or the database is away, and whatever
-    Those may be none: with more workers than partitions, the others wait for one of them to go.
     ended the worker later.
     """
     # Batches are many small objects that live briefly: fewer, larger collections.
     gc.freeze()
     gc.set_threshold(1_000_000, 50, 100)
     dead_connections.install()
+    tracing.configure("milepost-processor")
+    metrics.count_retries()
+    checks = Checks("group", "connections", "partitions")
     await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
-    async with _opened(settings) as (app, ownership, reporter):
-        ownership.on_assigned = _announce_once(ready)
+    async with (
+        listening(settings, metrics.REGISTRY, checks),
+        _opened(settings, checks) as (app, ownership, reporter),
+    ):
+        ownership.on_assigned = _announce_once(ready, checks)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,7 +85,9 @@ class Processor(faust.App):
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownership, Reporter]]:
+async def _opened(
+    settings: Settings, checks: Checks
+) -> AsyncIterator[tuple[Processor, Ownership, Reporter]]:
     async with (
         _connected(settings.dsn) as pool,
         topics.connected(settings.kafka_bootstrap_servers) as admin,
@@ -90,9 +100,10 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Processor, Ownershi
         transport = cast(BatchTransport, app.transport)
         transport.positions = ownership
         app.on_partitions_revoked.connect(ownership.revoked)
+        app.on_partitions_assigned.connect(ownership.left_out)
         ownership.consumer = cast(BatchConsumer, app.consumer)
         _add_agent(app, settings, ownership)
-        yield app, ownership, Reporter(settings.topics.events, ownership, log, projections)
+        yield app, ownership, Reporter(settings.topics.events, ownership, log, projections, checks)
 
 
 @asynccontextmanager
@@ -100,7 +111,6 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
     pool = await store.connect(dsn, size=8)
     try:
         yield pool
-        app.on_partitions_assigned.connect(ownership.left_out)
     finally:
         with suppress(TimeoutError):
             # When time is up, asyncpg terminates what is still in use.
@@ -111,11 +121,12 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
 async def _maintained(pool: Any) -> AsyncIterator[None]:
     """A database made by this version's fold or an older one; its log has partitions ahead."""
     await check_fold(pool)
-    maintaining = asyncio.create_task(_maintain(pool))
+    tasks = [asyncio.create_task(task) for task in (_maintain(pool), months.watch(pool))]
     try:
         yield
     finally:
-        maintaining.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def _maintain(pool: Any) -> None:
@@ -170,13 +181,14 @@ def _add_agent(app: Processor, settings: Settings, ownership: Ownership) -> None
             ownership.put(fetched)
 
 
-def _announce_once(ready: Callable[[str], Any]) -> Callable[[list[int]], None]:
+def _announce_once(ready: Callable[[str], Any], checks: Checks) -> Callable[[list[int]], None]:
     announced = False
 
     def announce(partitions: list[int]) -> None:
         nonlocal announced
         if not announced:
             announced = True
+            checks.report("group", None)
             ready(orjson.dumps({"processor": "ready", "partitions": sorted(partitions)}).decode())
 
     return announce

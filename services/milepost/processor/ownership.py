@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.types import TP
 
+from milepost.processor import metrics
 from milepost.processor.agreement import disagreements, known_relayed, relay_unknown
 from milepost.processor.partition import Partition
 from milepost.processor.reader import Reader
@@ -106,6 +107,7 @@ class Ownership:
             raise error
         offsets = taking_over.result()
         _log.info("partitions_assigned", offsets={tp.partition: at for tp, at in offsets.items()})
+        metrics.REBALANCES.inc()
         self.on_assigned([tp.partition for tp in offsets])
         return offsets
 
@@ -119,14 +121,15 @@ class Ownership:
         self.paused = frozenset()
         await asyncio.gather(*(item.give_up() for item in owned.values()))
 
-    def put(self, fetched: Fetched) -> None:
-        """Queue a batch for its partition; one of a partition that is gone is read again by its owner."""
-    async def left_out(self, _: Any, *assigned: Any, **__: Any) -> None:
+    async def left_out(self, *told: Any, **_: Any) -> None:
         """Told of every assignment: where it is of nothing, others have all there is."""
-        if not any(assigned):
+        _app, assigned = told
+        if not assigned:
             _log.info("partitions_assigned", offsets={})
             self.on_assigned([])
 
+    def put(self, fetched: Fetched) -> None:
+        """Queue a batch for its partition; one of a partition that is gone is read again by its owner."""
         item = self._owned.get(TP(fetched.topic, fetched.partition))
         if item is not None and not item.fenced:
             item.partition.put(fetched)
@@ -135,6 +138,14 @@ class Ownership:
         """The next offset to fold of each owned partition."""
         return {
             tp: item.partition.next_offset for tp, item in self._owned.items() if not item.fenced
+        }
+
+    def relayed(self) -> Mapping[TP, int]:
+        """Up to where what they caused is known to be sent out."""
+        return {
+            tp: item.relay.confirmed
+            for tp, item in self._owned.items()
+            if item.relay.confirmed is not None
         }
 
     async def _take_over_all(self, partitions: frozenset[TP]) -> Mapping[TP, int]:

@@ -1,13 +1,16 @@
 """Folds one partition: all that waits is one batch, one batch is one transaction."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import structlog
 
+from milepost.processor import metrics
 from milepost.processor.relay import MAX_TRANSACTION_BYTES, Relay, size_of
+from milepost.processor.spans import folding
 from milepost.processor.transport import Fetched
 from milepost.projections.batch import decode_all
 from milepost.projections.store import Batch, Position, Store, Written
@@ -76,8 +79,13 @@ class Partition:
         await self._hand_over_stored(self.next_offset)
         while True:
             await self._arrived.wait()
+            started = time.perf_counter()
             batch = self._take()
-            written = await self._store.write(batch, self._epoch, self._relay.confirmed)
+            decoded = time.perf_counter()
+            with folding(batch):
+                written = await self._store.write(batch, self._epoch, self._relay.confirmed)
+            committed = time.perf_counter()
+            metrics.folded(written, decoded - started, committed - decoded, time.time())
             self.next_offset = written.next_offset
             await self._hand_over(written)
             _log.debug(

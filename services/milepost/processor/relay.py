@@ -20,6 +20,7 @@ from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
+from milepost.processor import metrics
 from milepost.projections.outgoing import Outgoing
 
 MAX_PENDING: Final = 20_000
@@ -154,10 +155,10 @@ class Relay:
                 await self._recover()
             while self._pending:
                 taken = self._take()
-                await self._transact(
-                    [record for handed in taken for record in handed.outgoing],
-                    taken[-1].next_offset,
-                )
+                outgoing = [record for handed in taken for record in handed.outgoing]
+                started = time.perf_counter()
+                await self._transact(outgoing, taken[-1].next_offset)
+                metrics.relayed(outgoing, time.perf_counter() - started, time.time())
                 self._confirm(taken[-1].next_offset)
             self._changed.clear()
             self._drained.set()

@@ -9,6 +9,8 @@ from aiokafka.errors import KafkaError
 from asyncpg import InterfaceError, InternalClientError, PostgresError
 from faust.types import TP
 
+from milepost.monitoring import Checks
+from milepost.processor import metrics
 from milepost.processor.ownership import Ownership
 from milepost.processor.reader import REQUEST, Reader
 from milepost.projections.store import Store
@@ -63,13 +65,19 @@ class Watch:
 
 
 class Reporter:
-    """Reports on the events topic `topic`, and watches what of it is ours."""
+    """Reports on the events topic `topic`, and watches what of it is ours.
 
-    def __init__(self, topic: str, ownership: Ownership, reader: Reader, store: Store) -> None:
+    `checks` hears of `connections` (to the broker and the database) and `partitions`.
+    """
+
+    def __init__(
+        self, topic: str, ownership: Ownership, reader: Reader, store: Store, checks: Checks
+    ) -> None:
         self._topic = topic
         self._ownership = ownership
         self._reader = reader
         self._store = store
+        self._checks = checks
         self._watch = Watch()
 
     async def run(self, assignment: Callable[[], Collection[Any]]) -> None:
@@ -81,14 +89,25 @@ class Reporter:
                     ends = await self._report_ends(assigned)
             except AWAY as error:
                 _log.warning("report_failed", error=repr(error))
+                self._checks.report("connections", "the broker or the database is away")
                 self._watch.forget()
             else:
                 now = asyncio.get_running_loop().time()
-                watched = assigned - self._ownership.paused
-                self._watch.look(watched, self._ownership.progress(), ends, now)
+                progress, paused = self._ownership.progress(), self._ownership.paused
+                metrics.owned(ends, progress, self._ownership.relayed(), paused)
+                self._checks.report("connections", None)
+                self._checks.report("partitions", _paused(paused))
+                self._watch.look(assigned - paused, progress, ends, now)
             await asyncio.sleep(1)
 
     async def _report_ends(self, assigned: Collection[TP]) -> Mapping[TP, int]:
         ends = await self._reader.ends(assigned) if assigned else {}
         await self._store.report_ends(self._topic, {tp.partition: end for tp, end in ends.items()})
         return ends
+
+
+def _paused(paused: Collection[TP]) -> str | None:
+    if not paused:
+        return None
+    numbers = ", ".join(str(tp.partition) for tp in sorted(paused))
+    return f"partition {numbers} is not folded: positions.problem says why, and what to do"
