@@ -15,6 +15,8 @@ from milepost.schemas.topics import MAX_EVENT_BYTES, Topics
 
 # What an event may bring megabytes of, the least missed first.
 _LARGE: Final = ("parameters", "details", "outputs")
+# Where in the headers of a completion or a command the time is that its event was recorded.
+TIME: Final = 4
 _REQUEST_FACTS: Final = ("operation", "provider", "idempotency_key", "parameters_digest")
 
 

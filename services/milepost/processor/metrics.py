@@ -6,6 +6,7 @@ No label names a tenant or an execution.
 from collections import Counter as Counted
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 from aiokafka.errors import KafkaError
@@ -17,8 +18,9 @@ from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_ret
 
 from milepost.processor.histogram import Histogram
 from milepost.projections.execution import Disposition
-from milepost.projections.outgoing import Outgoing
+from milepost.projections.outgoing import TIME, Outgoing
 from milepost.projections.store import Conflict, Written
+from milepost.schemas.binding import microseconds
 from milepost.schemas.topics import Topics
 from milepost.schemas.values import TERMINAL
 
@@ -130,6 +132,8 @@ for _disposition in Disposition:
 for _cause in ("conflict", "database", "broker"):
     RETRIES.labels(_cause)
 
+_disposition_of: Final = attrgetter("disposition")
+_recorded_at: Final = attrgetter("recorded_at")
 # How the names of completion topics end.
 _COMPLETIONS: Final = tuple(Topics("").completions(state) for state in TERMINAL)
 
@@ -142,19 +146,19 @@ def folded(written: Written, decode_seconds: float, write_seconds: float, now: f
     BATCH_RECORDS.observe(len(log))
     FOLD_SECONDS.observe(decode_seconds + written.fold_seconds)
     COMMIT_SECONDS.observe(write_seconds - written.fold_seconds)
-    for disposition, count in Counted([row.disposition for row in log]).items():
+    for disposition, count in Counted(map(_disposition_of, log)).items():
         FOLDED.labels(disposition).inc(count)
         if disposition == Disposition.QUARANTINED:
             _quarantined(row.reason for row in log if row.disposition == disposition)
-    TO_QUERYABLE.observe(_ages([row.recorded_at / 1e6 for row in log], now))
+    TO_QUERYABLE.observe(_ages(map(_recorded_at, log), now))
 
 
 def relayed(outgoing: Sequence[Outgoing], seconds: float, now: float) -> None:
     """A transaction of the relay is committed; `now` in seconds since 1970."""
     RELAY_SECONDS.observe(seconds)
     RELAYED.inc(len(outgoing))
-    if ended := [moment for record in outgoing if (moment := _recorded(record)) is not None]:
-        TO_NOTIFICATION.observe(_ages(ended, now))
+    ended = [_recorded(record) for record in outgoing if record.topic.endswith(_COMPLETIONS)]
+    TO_NOTIFICATION.observe(_ages(ended, now))
 
 
 def owned(
@@ -197,14 +201,13 @@ def _quarantined(reasons: Iterable[str | None]) -> None:
         QUARANTINED.labels(reason).inc(count)
 
 
-def _recorded(record: Outgoing) -> float | None:
-    """When the event of a completion was recorded; None for anything else that is sent out."""
-    if not record.topic.endswith(_COMPLETIONS):
-        return None
-    recorded = dict(record.headers)["ce_time"]
-    return datetime.fromisoformat((recorded or b"").decode()).timestamp()
+def _recorded(completion: Outgoing) -> int:
+    """When its event was recorded, in microseconds since 1970."""
+    return microseconds(datetime.fromisoformat((completion.headers[TIME][1] or b"").decode()))
 
 
-def _ages(moments: list[float], now: float) -> list[float]:
-    """Clocks differ: nothing is younger than now."""
-    return [max(0.0, now - moment) for moment in moments]
+def _ages(moments: Iterable[int], now: float) -> list[float]:
+    """Seconds since these moments. Clocks differ: nothing is younger than now."""
+    now *= 1e6
+    ages = [(now - moment) / 1e6 for moment in moments]
+    return ages if min(ages, default=0.0) >= 0 else [max(0.0, age) for age in ages]
