@@ -23,6 +23,7 @@ _WRITES: Final = re.compile(r"\b(INSERT INTO|UPDATE \w+|DELETE FROM)\b")
 _Connection: Final[Any] = asyncpg.Connection
 _execute: Final = _Connection.execute
 _execute_alone: Final = _Connection._execute
+_execute_many: Final = _Connection._executemany
 
 
 def install() -> None:
@@ -40,14 +41,18 @@ def install() -> None:
             perhaps(self)
         return status
 
-    async def execute_alone(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
-        commits = not self.is_in_transaction() and _WRITES.search(query)
-        result = await _execute_alone(self, query, *arguments, **options)
-        if commits:
-            perhaps(self)
-        return result
+    def alone(run: Any) -> Any:
+        async def execute_alone(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+            commits = not self.is_in_transaction() and _WRITES.search(query)
+            result = await run(self, query, *arguments, **options)
+            if commits:
+                perhaps(self)
+            return result
 
-    _Connection.execute, _Connection._execute = execute, execute_alone
+        return execute_alone
+
+    _Connection.execute = execute
+    _Connection._execute, _Connection._executemany = alone(_execute_alone), alone(_execute_many)
 
 
 def _is_mileposts(connection: Any) -> bool:

@@ -9,12 +9,13 @@ All raise asyncpg.PostgresError, asyncpg.InterfaceError, OSError or TimeoutError
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import asyncpg
 
 from milepost.projections import endpoints
+from milepost.projections.commits import committed
 from milepost.projections.endpoints import Attempt, Status
 from milepost.projections.queries import Connection
 from milepost.projections.statements import statement
@@ -28,6 +29,7 @@ CLOCKS: Final = timedelta(seconds=5)
 Pool = asyncpg.Pool
 # Why an endpoint is disabled without its tenant asking for it: it answered 410, or never.
 Reason = Literal["gone", "failing"]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 # A plan must not depend on when statistics were taken: these tables grow from nothing in minutes.
 _SESSION: Final = {
@@ -49,13 +51,17 @@ _COMMAND_SECONDS: Final = 10
 
 
 class Message(NamedTuple):
-    """What is sent, to however many endpoints: `payload` is the body, `message_id` the `webhook-id`."""
+    """What is sent, to however many endpoints: `payload` is the body, `message_id` the `webhook-id`.
+
+    `traceparent` is that of the event that caused it.
+    """
 
     tenant: str
     message_id: str
     type: str
     execution_id: UUID | None
     payload: bytes
+    traceparent: str | None = None
 
 
 class Offer(NamedTuple):
@@ -82,6 +88,7 @@ class Claim(NamedTuple):
     attempts: int
     held_until: datetime
     sealed: list[bytes]
+    traceparent: str | None
 
     @property
     def endpoint(self) -> tuple[str, UUID]:
@@ -96,6 +103,15 @@ class Disabled(NamedTuple):
     at: datetime
     reason: Reason
     others: list[UUID]
+
+
+class Standing(NamedTuple):
+    """All workers together: deliveries that have not ended, how long the one that has waited longest is
+    overdue, and how many endpoints are disabled, by reason ("asked" or a Reason)."""
+
+    pending: int
+    overdue_seconds: float
+    disabled: Mapping[str, int]
 
 
 async def connect(dsn: str, *, size: int) -> Pool:
@@ -127,7 +143,7 @@ async def take_in(pool: Pool, offers: Sequence[Offer]) -> int:
 
     One transaction. Again with the same messages it changes nothing.
     """
-    async with pool.acquire() as connection, connection.transaction():
+    async with committed(pool.acquire) as connection:
         rows = await connection.fetch(
             statement("webhooks/wanting"),
             [offer.message.tenant for offer in offers],
@@ -170,16 +186,18 @@ async def claim(
 
     An endpoint and a tenant have so many calls at once; `busy` says how many an endpoint has already.
     """
-    rows = await pool.fetch(
-        statement("webhooks/claim"),
-        [tenant for tenant, _ in busy],
-        [endpoint_id for _, endpoint_id in busy],
-        list(busy.values()),
-        per_endpoint,
-        per_tenant,
-        most,
-        lease,
-    )
+    # Taken and not known, they would wait for the end of the lease.
+    async with committed(pool.acquire) as connection:
+        rows = await connection.fetch(
+            statement("webhooks/claim"),
+            [tenant for tenant, _ in busy],
+            [endpoint_id for _, endpoint_id in busy],
+            list(busy.values()),
+            per_endpoint,
+            per_tenant,
+            most,
+            lease,
+        )
     return [Claim(*row) for row in rows]
 
 
@@ -187,6 +205,12 @@ async def next_due(pool: Pool) -> float | None:
     """Seconds until the next delivery is due, or taken for lost; None where there is none."""
     seconds: float | None = await pool.fetchval(statement("webhooks/next_due"))
     return seconds
+
+
+async def standing(pool: Pool) -> Standing:
+    """How things are now."""
+    pending, overdue, disabled = await pool.fetchrow(statement("webhooks/standing"))
+    return Standing(pending, overdue, dict(disabled))
 
 
 async def release(pool: Pool, claims: Collection[Claim]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -57,8 +58,7 @@ class Audit:
             Audited(self._now(), uuid4(), tenant, *facts, left_out) for tenant in tenants or (None,)
         ]
         try:
-            async with self._database.acting_for(EVERY_TENANT) as connection:
-                await note_audited(connection, rows)
+            await self._database.repeated_for(EVERY_TENANT, partial(note_audited, rows=rows))
         except Problem as problem:
             self._left_out += left_out
             _log.error("not_audited", why=problem.detail, **facts._asdict())

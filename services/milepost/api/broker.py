@@ -10,7 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from milepost.api.access import EVERYTHING, Scope
 from milepost.api.problems import BODY_TOO_LARGE, BROKER_UNAVAILABLE, Problem
 from milepost.client import InvalidEvent, MilepostError, Published, Publisher, TopicMissing
-from milepost.client.broker import understood
+from milepost.client.broker import connecting, connection, understood
 from milepost.schemas.binding import Encoded
 from milepost.schemas.topics import MAX_EVENT_BYTES
 from milepost.settings import Settings
@@ -83,10 +83,11 @@ def require_size(record: Encoded) -> None:
 async def check(settings: Settings, seconds: float) -> None:
     """Raise MilepostError unless a broker answers in time and has the events topic."""
     servers, topic = settings.kafka_bootstrap_servers, settings.topics.events
-    client = AIOKafkaClient(bootstrap_servers=servers)
+    client = AIOKafkaClient(**connection(settings))
     try:
         async with understood(servers, seconds):
-            await client.bootstrap()
+            async with connecting(settings):
+                await client.bootstrap()
             metadata = await client.fetch_all_metadata()
     finally:
         await client.close()

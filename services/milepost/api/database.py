@@ -1,20 +1,33 @@
 """The API's way to Postgres: as a role that owns nothing, and for the tenants of the caller."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from copy import copy
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
+import stamina
+from asyncpg.pool import PoolConnectionProxy
 
 from milepost.api.access import EVERY_TENANT, EVERYTHING, Scope
 from milepost.api.problems import DATABASE_UNAVAILABLE, Problem
+from milepost.projections.commits import OutcomeUnknown, committed
 from milepost.projections.queries import Connection
+
+T = TypeVar("T")
 
 _CONNECTIONS: Final = 16
 _ACQUIRE_SECONDS: Final = 3
 _QUERY_SECONDS: Final = 10
+# Postgres gives a query up by itself: a connection that says nothing for so long is dead.
+_DEAD_SECONDS: Final = 11
+# One that has been idle is asked for a sign of life first: firewalls forget connections without a word.
+_IDLE_SECONDS: Final = 1
+_SIGN_SECONDS: Final = 2
+_ATTEMPTS: Final = 5
 _CLOSE_SECONDS: Final = 1
 SESSION: Final = {
     # From the start of the session, so that not even RESET ROLE goes beyond it.
@@ -50,19 +63,24 @@ _NOT_MIGRATED: Final = (
 
 
 class _Session(asyncpg.Connection):
-    """A connection that knows whose rows it shows."""
+    """A connection that knows whose rows it shows, and when it was last heard of."""
 
     _shown: str | None = None
+    _heard = 0.0
 
     async def show(self, visible: str) -> None:
-        """Show the rows of these tenants, see `Scope.visible`.
+        """Show the rows of these tenants, see `Scope.visible`. Raises TimeoutError for a dead connection.
 
         For the session, not for a transaction: that would take two round trips more a request.
         """
-        if self._shown != visible:
+        now = time.monotonic()
+        if self._shown != visible or now - self._heard > _IDLE_SECONDS:
             self._shown = None  # not known, should this fail half-way
-            await self.execute("SELECT set_config('milepost.tenant', $1, false)", visible)
+            await self.execute(
+                "SELECT set_config('milepost.tenant', $1, false)", visible, timeout=_SIGN_SECONDS
+            )
             self._shown = visible
+        self._heard = now
 
 
 class Database:
@@ -89,7 +107,7 @@ class Database:
             min_size=0,
             max_size=_CONNECTIONS,
             timeout=_ACQUIRE_SECONDS,
-            command_timeout=_QUERY_SECONDS,
+            command_timeout=_DEAD_SECONDS,
             server_settings=SESSION,
             connection_class=_Session,
             reset=_keep,
@@ -107,25 +125,82 @@ class Database:
         """A connection that sees the rows of `tenant` (EVERY_TENANT: of all in the scope); the only way
         to one.
 
-        Not a transaction: a query that needs one opens it. Raises Problem: 503 when the database is
-        away, too slow, or not migrated; 404 and 403 as `Scope.require`.
+        To read: what changes something goes through `writing_for` or `repeated_for`. Raises Problem: 503
+        when the database is away, too slow, or not migrated; 404 and 403 as `Scope.require`.
         """
         assert self._pool is not None, "the database is not open"
         if tenant != EVERY_TENANT:
             self._scope.require(tenant)
-        visible = self._scope.visible(tenant)
-        # Timing the pool takes as long as the pool, for nothing where a connection is idle.
-        seconds = None if self._pool.get_idle_size() else _ACQUIRE_SECONDS
         with _away_is_a_problem():
-            async with self._pool.acquire(timeout=seconds) as connection:
-                # Nobody gets a connection without passing here.
-                await cast(_Session, connection).show(visible)  # its proxy passes that on
+            # Nobody gets a connection without passing here.
+            connection = await self._showing(self._scope.visible(tenant))
+            try:
                 yield connection
+            except TimeoutError:
+                await self._bury(connection)
+                raise
+            finally:
+                await self._pool.release(connection)
+
+    @asynccontextmanager
+    async def writing_for(self, tenant: str) -> AsyncIterator[Connection]:
+        """As `acting_for`, in a transaction that is committed when the block ends.
+
+        A connection that is lost meanwhile leaves no doubt: another one is asked what became of the
+        transaction. The Problem, then, says whether repeating is safe.
+        """
+        try:
+            async with committed(partial(self.acting_for, tenant)) as connection:
+                yield connection
+        except OutcomeUnknown as error:
+            detail = (
+                "The database did not say whether it has made the change. "
+                "Look before repeating the request."
+            )
+            raise Problem(DATABASE_UNAVAILABLE, detail) from error
+
+    async def repeated_for(self, tenant: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `work` gives with such a connection; again where that was lost, whatever it had done.
+
+        For what changes nothing when it has been done already: cheaper than a transaction.
+        """
+        async for attempt in stamina.retry_context(
+            on=_was_lost, attempts=_ATTEMPTS, timeout=_ACQUIRE_SECONDS, wait_initial=0.01
+        ):
+            with attempt:
+                async with self.acting_for(tenant) as connection:
+                    return await work(connection)
+        raise AssertionError("unreachable: the retries end by returning or raising")
+
+    async def _showing(self, visible: str) -> PoolConnectionProxy:
+        """A connection of the pool that is alive and shows this."""
+        assert self._pool is not None
+        for attempt in range(2):
+            # Timing the pool takes as long as the pool, for nothing where a connection is idle.
+            seconds = None if self._pool.get_idle_size() else _ACQUIRE_SECONDS
+            connection = await self._pool.acquire(timeout=seconds)
+            try:
+                await cast(_Session, connection).show(visible)  # its proxy passes that on
+            except BaseException as error:
+                if isinstance(error, TimeoutError):
+                    await self._bury(connection)
+                await self._pool.release(connection)
+                if attempt or not isinstance(error, TimeoutError):
+                    raise
+            else:
+                return connection
+        raise AssertionError("unreachable: the second attempt returns or raises")
+
+    async def _bury(self, connection: PoolConnectionProxy) -> None:
+        """Let nobody wait on a dead connection, nor on those that died with it."""
+        assert self._pool is not None
+        connection.terminate()
+        await self._pool.expire_connections()
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection outside the pool, for LISTEN. Raises what asyncpg raises."""
         return await asyncpg.connect(
-            self._dsn, timeout=_ACQUIRE_SECONDS, command_timeout=_QUERY_SECONDS,
+            self._dsn, timeout=_ACQUIRE_SECONDS, command_timeout=_DEAD_SECONDS,
             server_settings=SESSION,
         )  # fmt: skip
 
@@ -143,6 +218,18 @@ def _away_is_a_problem() -> Iterator[None]:
             raise
         detail = f"The database did not answer: {type(error).__name__}."
         raise Problem(DATABASE_UNAVAILABLE, detail) from error
+
+
+def _was_lost(error: Exception) -> bool:
+    """Whether another connection may do: not where one has just been waited for."""
+    return isinstance(error, Problem) and isinstance(
+        error.__cause__,
+        ConnectionError
+        | asyncpg.InterfaceError
+        | asyncpg.InternalClientError
+        | asyncpg.PostgresConnectionError
+        | asyncpg.exceptions.OperatorInterventionError,
+    )
 
 
 async def _keep(connection: Any) -> None:

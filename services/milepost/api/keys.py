@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -101,8 +102,9 @@ class Keys:
             return None
         if held.used_at is None or now - held.used_at >= _USE_NOTED:
             held.used_at = now
-            async with self._database.acting_for(EVERY_TENANT) as connection:
-                await use_api_key(connection, held.key.key_id, now)
+            await self._database.repeated_for(
+                EVERY_TENANT, partial(use_api_key, key_id=held.key.key_id, now=now)
+            )
         return held.principal
 
     def remembers(self, token: str) -> bool:

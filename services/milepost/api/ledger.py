@@ -6,6 +6,7 @@ handed out known before the fold has it. It is never the source of truth: the ev
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from milepost.api.database import Database
 from milepost.api.problems import INVALID_REQUEST, KEY_REUSED, Problem
 from milepost.projections import queries
 from milepost.projections.outgoing import pack_headers
-from milepost.projections.queries import HeldExecution, Request
+from milepost.projections.queries import Connection, HeldExecution, Request
 from milepost.schemas.binding import Encoded, encode
 from milepost.schemas.events import Requested
 
@@ -49,15 +50,17 @@ class Ledger:
         if noted is None or noted.published_at is not None:
             return execution_id, False
         await self._publish(noted)
-        async with self._database.acting_for(tenant) as connection:
-            await queries.mark_published(connection, [noted])
+        await self._database.repeated_for(
+            tenant, partial(queries.mark_published, published=[noted])
+        )
         return execution_id, True
 
     async def _note(self, tenant: str, requested: Requested, now: datetime) -> Request | None:
         """The row of the ledger, made or found; None where the fold has the request already."""
         execution_id, fingerprint = requested.execution_id(tenant), requested.fingerprint()
         record = _record(requested, tenant, execution_id, now)
-        async with self._database.acting_for(tenant) as connection:
+
+        async def note(connection: Connection) -> Request | None:
             held = await queries.execution(connection, execution_id, tenant, self._topic)
             if held is not None and (known := _fingerprint(held)) is not None:
                 _refuse_reuse(known, fingerprint)
@@ -72,9 +75,12 @@ class Ledger:
                 event_id=dict(record.headers)["ce_id"].decode(),
             )
             noted = await queries.request(connection, execution_id, tenant)
-        assert noted is not None
-        _refuse_reuse(noted.fingerprint, fingerprint)
-        return noted
+            assert noted is not None
+            _refuse_reuse(noted.fingerprint, fingerprint)
+            return noted
+
+        # What was noted before the connection was lost is found again.
+        return await self._database.repeated_for(tenant, note)
 
     async def run(self) -> None:
         """Publish, until cancelled, what was noted some seconds ago and is not published yet."""
@@ -90,10 +96,7 @@ class Ledger:
 
     async def sweep(self, older_than: timedelta) -> int:
         """Publish the oldest of such requests; how many. Each is with one process at a time."""
-        async with (
-            self._database.acting_for(EVERY_TENANT) as connection,
-            connection.transaction(),
-        ):
+        async with self._database.writing_for(EVERY_TENANT) as connection:
             waiting = await queries.requests_unpublished(connection, older_than, _SWEEP_ROWS)
             outcomes = await asyncio.gather(*map(self._publish, waiting), return_exceptions=True)
             pairs = list(zip(waiting, outcomes, strict=True))

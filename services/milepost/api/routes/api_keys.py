@@ -59,7 +59,7 @@ async def create_api_key(parts: Parts, body: access_documents.ApiKeyRequest) -> 
         providers=providers,
         expires_at=body.expires_at,
     )
-    async with parts.database.acting_for(EVERY_TENANT) as connection:
+    async with parts.database.writing_for(EVERY_TENANT) as connection:
         await make_api_key(connection, made.key)
     for tenant in read_grants(body.grants):
         parts.scope.wrote(tenant)
@@ -111,7 +111,7 @@ async def list_api_keys(parts: Parts, query: Annotated[PageQuery, Query()]) -> R
 )
 async def revoke(parts: Parts, key_id: Annotated[str, Path(pattern=KEY_ID_PATTERN)]) -> Response:
     """Refuse a key from now on; every API process does within 2 seconds."""
-    async with parts.database.acting_for(EVERY_TENANT) as connection:
+    async with parts.database.writing_for(EVERY_TENANT) as connection:
         key = await api_key(connection, key_id)
         if key is None or not all(map(parts.scope.sees, read_grants(key.grants))):
             raise Problem(UNKNOWN_KEY, f"No API key {key_id} is known.")

@@ -116,7 +116,7 @@ async def redeliver_delivery(
     parts: Parts, tenant: TenantInPath, delivery_id: DeliveryIdInPath
 ) -> Response:
     """Send it again, whatever became of it, from the beginning of the schedule."""
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         found = await endpoints.delivery(connection, tenant, UUID(delivery_id))
         if found is None:
             raise unknown_delivery(delivery_id)
@@ -148,7 +148,7 @@ async def redeliver_webhook(
 ) -> Response:
     """Send again what an endpoint did not get since a time, e.g. after it was away; the oldest first,
     at most 10,000 at a time."""
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         endpoint = await held_enabled(connection, tenant, endpoint_id)
         found = await endpoints.to_redeliver(
             connection,

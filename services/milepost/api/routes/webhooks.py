@@ -75,7 +75,7 @@ async def create_webhook(
         created_at=now,
         updated_at=now,
     )
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         if not await endpoints.create(connection, tenant, new, most=MAX_ENDPOINTS):
             detail = f"Tenant {tenant} has {MAX_ENDPOINTS} endpoints. Delete one of them first."
             raise Problem(problems.TOO_MANY_WEBHOOKS, detail)
@@ -150,7 +150,7 @@ async def change_webhook(
     if "url" in body.model_fields_set:
         require_url(body.url, parts.settings.webhook_allowed_networks)
     now = parts.now()
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         old = await held(connection, tenant, endpoint_id)
         new = _changed(old, body, now)
         if new != old:
@@ -172,7 +172,7 @@ async def delete_webhook(
     parts: Parts, tenant: TenantInPath, endpoint_id: EndpointIdInPath
 ) -> Response:
     """Delete an endpoint and its secrets."""
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         if not await endpoints.delete(connection, tenant, UUID(endpoint_id), parts.now()):
             raise unknown_endpoint(endpoint_id)
     return Response(status_code=204)
@@ -222,7 +222,7 @@ async def rotate_webhook_secret(
     asked = body or webhook_documents.SecretRotation()
     secret = asked.secret.get_secret_value() if asked.secret else new_secret()
     ciphertext, now = sealed(parts.settings, secret), parts.now()
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         endpoint = await held(connection, tenant, endpoint_id)
         await rotate(connection, tenant, endpoint, ciphertext, asked.overlap_seconds, now)
         found = await endpoints.secrets(connection, tenant, endpoint.endpoint_id, now)
@@ -248,7 +248,7 @@ async def test_webhook(
     delivery_id, message_id = uuid4(), f"test_{uuid4()}"
     test = WebhookTest(id=message_id, tenant=tenant, endpoint_id=endpoint_id)
     payload = notice_payload(parts.now(), test)
-    async with parts.database.acting_for(tenant) as connection, connection.transaction():
+    async with parts.database.writing_for(tenant) as connection:
         endpoint = await held_enabled(connection, tenant, endpoint_id)
         await endpoints.send_test(
             connection, tenant, endpoint.endpoint_id, delivery_id, message_id, payload
