@@ -17,10 +17,10 @@ from mode.supervisors import CrashingSupervisor
 from milepost import tracing
 from milepost.client import dead_connections
 from milepost.monitoring import Checks, listening
-from milepost.processor import metrics, months, reader, topics
+from milepost.processor import metrics, months, reader, topics, unattended
 from milepost.processor.ownership import Ownership
 from milepost.processor.report import Reporter
-from milepost.processor.transport import BatchConsumer, BatchTransport, PassOn
+from milepost.processor.transport import FAUST, BatchConsumer, BatchTransport, PassOn
 from milepost.projections import store
 from milepost.projections.generation import check_fold
 from milepost.projections.migrate import make_partitions
@@ -62,6 +62,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
+        loop.set_exception_handler(unattended.report)
             loop.add_signal_handler(number, stop.set)
         await app.start()
         try:
@@ -72,11 +73,14 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
         if app.crash_reason is not None:
             raise app.crash_reason
 
+    _log.info("stopped")
 
 class Processor(faust.App):
     """The Faust app."""
 
     def _create_directories(self) -> None:
+    logger = FAUST
+
         """Make no folders where it is started: Faust keeps tables in them, of which we have none."""
 
     async def wait_crashed(self) -> None:

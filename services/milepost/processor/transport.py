@@ -5,6 +5,7 @@ that. It means overriding names that Faust does not publish, so its version is p
 `tests/processor/test_faust_contract.py` covers every one of them.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
@@ -19,13 +20,15 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from milepost.client import broker
-from milepost.processor import lenient
+from milepost.processor import lenient, unattended
 from milepost.schemas.binding import Record
 
 # Seconds to wait for records while some partition is full: it may have room again at any moment.
 _FULL_POLL: Final = 0.05
 # Seconds that leaving the group may take.
 LEAVE: Final = 2.0
+# What Faust says through a class of ours is still its own affair.
+FAUST: Final = logging.getLogger("faust")
 _size_of: Final = attrgetter("serialized_value_size")
 
 
@@ -64,8 +67,11 @@ class Positions(Protocol):
 class BatchThread(AIOKafkaConsumerThread):
     """Reads committed records only; an offset outside the broker's range is an error, not a guess."""
 
+    logger = FAUST
+
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
         lenient.install()
+        self.thread_loop.set_exception_handler(unattended.report)
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         return consumer
@@ -117,6 +123,8 @@ class BatchThread(AIOKafkaConsumerThread):
 
 class BatchConsumer(Consumer):
     """Hands over whole batches and seeks to the positions that Postgres holds."""
+
+    logger = FAUST
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
