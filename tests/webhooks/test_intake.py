@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from log import completion, emit
 from milepost.client import State
+from milepost.monitoring import Checks
 from milepost.projections import webhooks
 from milepost.projections.webhooks import Offer, Pool
 from milepost.schemas.notifications import Completion
@@ -35,6 +36,7 @@ class Record(NamedTuple):
     topic: str = "failed"
     partition: int = 0
     offset: int = 7
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def offered(*completions: Completion, at: datetime | None = None) -> list[Offer]:
@@ -170,7 +172,7 @@ def taking_in(pool: Pool) -> TakingIn:
     @asynccontextmanager
     async def take(settings: Settings) -> AsyncIterator[asyncio.Event]:
         added, ready = asyncio.Event(), asyncio.Event()
-        reading = asyncio.create_task(Intake(settings, pool, added.set).run(ready.set))
+        reading = asyncio.create_task(Intake(settings, pool, added.set, Checks()).run(ready.set))
         try:
             async with asyncio.timeout(DEADLINE):
                 await ready.wait()

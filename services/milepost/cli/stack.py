@@ -120,7 +120,13 @@ class _Stack:
         token = await self._token(database.result())
         environment = self._environment(kafka.result(), database.result())
         workers = {
-            command: Worker(command, name, environment, self._plan.folder, self._plan.lock)
+            command: Worker(
+                command,
+                name,
+                environment | self._ports(command),
+                self._plan.folder,
+                self._plan.lock,
+            )
             for command, name in _SERVICES.items()
         }
         self._order = {**workers, **self._order}
@@ -150,7 +156,8 @@ class _Stack:
             self._order["kafka"] = kafka
             await kafka.start()
             servers = kafka.bootstrap_servers
-        await topics.apply(servers, configured.topics, partitions=self._plan.partitions)
+        reached = configured.model_copy(update={"kafka_bootstrap_servers": servers})
+        await topics.apply(reached, partitions=self._plan.partitions)
         return servers
 
     async def _database(self) -> str:
@@ -192,6 +199,13 @@ class _Stack:
             "MILEPOST_API_PORT": str(self._plan.api_port),
             "MILEPOST_WEBHOOK_KEYS": self._webhook_keys(),
         }
+
+    def _ports(self, command: str) -> dict[str, str]:
+        """Where it is not alone on a machine, the webhook worker has the port behind the processor's."""
+        port = self._plan.configured.metrics_port
+        if not port or command != "webhooks":
+            return {}
+        return {"MILEPOST_METRICS_PORT": str(port + 1)}
 
     def _webhook_keys(self) -> str:
         """Those of the settings, else one that is made once and kept in the folder for its owner."""

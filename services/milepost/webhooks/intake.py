@@ -15,11 +15,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from milepost.client import MilepostError, broker
+from milepost.monitoring import Checks
 from milepost.projections import webhooks
 from milepost.projections.listening import LOST, RETRY_SECONDS
 from milepost.projections.webhooks import Offer, Pool
 from milepost.schemas.values import TERMINAL
 from milepost.settings import Settings
+from milepost.webhooks import metrics
 from milepost.webhooks.messages import offer
 
 _CONNECT_SECONDS: Final = 5.0
@@ -37,15 +39,20 @@ class Intake:
         settings: where Kafka is, the topics and the group of the processors.
         pool: where messages are stored.
         wake: called when there is something to send.
+        checks: hears of the `broker`.
     """
 
-    def __init__(self, settings: Settings, pool: Pool, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, wake: Callable[[], None], checks: Checks
+    ) -> None:
+        self._settings = settings
         self._servers = settings.kafka_bootstrap_servers
         self._topics = sorted(settings.topics.completions(state) for state in TERMINAL)
         self._group = f"{settings.consumer_group}.webhooks"
         self._session_ms = int(settings.session_timeout_seconds * 1_000)
         self._pool = pool
         self._wake = wake
+        self._checks = checks
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Read until cancelled; `ready` is called once it is a member of the group.
@@ -56,17 +63,19 @@ class Intake:
         consumer = await self._join()
         ready()
         while True:
+            self._checks.report("broker", None)
             try:
                 await self._read(consumer)
             except KafkaError as error:
                 _log.warning("cannot_read_completions", error=repr(error))
+                self._checks.report("broker", "completions cannot be read")
             finally:
                 await broker.stop(consumer)
             consumer = await self._rejoin()
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **broker.connection(self._settings),
             group_id=self._group,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -76,7 +85,7 @@ class Intake:
             # What joins the group is answered when the others have, at most a session later.
             request_timeout_ms=self._session_ms + broker.REQUEST_MS,
         )
-        await broker.start(consumer, self._servers, _CONNECT_SECONDS)
+        await broker.start(consumer, self._settings, _CONNECT_SECONDS)
         try:
             async with broker.understood(self._servers, _JOIN_SECONDS):
                 await broker.require_topics(consumer._client, self._topics, self._servers)
@@ -117,6 +126,8 @@ class Intake:
                 await self._pool.expire_connections()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            metrics.TAKEN_IN.inc(len(offered))
+            metrics.DELIVERIES.inc(added)
             _log.debug("took_in", completions=len(offered), deliveries=added)
             if added:
                 self._wake()

@@ -1,5 +1,6 @@
 """What is sent: completions as they stand on their topics, and notices of Milepost's own."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 from pydantic import ConfigDict, Field
 
 from milepost.projections.webhooks import Disabled, Message, Offer
+from milepost.schemas.binding import TRACEPARENT_PATTERN
 from milepost.schemas.notifications import COMPLETION_TYPE, OPEN, Completion
 from milepost.schemas.values import TERMINAL, ExecutionId, Name, Tenant
 from milepost.schemas.webhooks import (
@@ -41,9 +43,17 @@ def offer(record: Any) -> Offer:
         COMPLETION_TYPE.format(state=completion.state),
         UUID(completion.execution_id),
         completion_payload(completion.state, recorded_at, record.value),
+        _traceparent(record),
     )
     operation = completion.operation if completion.requested else None
     return Offer(message, completion.state, operation, recorded_at)
+
+
+def _traceparent(record: Any) -> str | None:
+    """What the completion was given on from the event that caused it."""
+    value = dict(record.headers).get("ce_traceparent") or b""
+    text: str = value.decode("latin-1")
+    return text if re.fullmatch(TRACEPARENT_PATTERN, text) else None
 
 
 def notice(tenant: str, disabled: Disabled) -> Message:

@@ -10,12 +10,13 @@ from typing import Final
 import stamina
 import structlog
 
+from milepost import tracing
 from milepost.projections import webhooks
 from milepost.projections.endpoints import Attempt
 from milepost.projections.listening import LOST, RETRY_SECONDS
 from milepost.projections.webhooks import Claim, Disabled, Pool
 from milepost.sealing import CannotSeal, Seal
-from milepost.webhooks import schedule
+from milepost.webhooks import metrics, schedule, spans
 from milepost.webhooks.calls import Answer, Caller
 from milepost.webhooks.messages import notice
 from milepost.webhooks.signing import sign
@@ -111,6 +112,7 @@ class Sender:
         for claim in claims:
             task = asyncio.create_task(self._send(claim))
             self._under_way[task] = claim
+            metrics.IN_PROGRESS.inc()
             task.add_done_callback(self._sent)
         if len(claims) == room:
             return None
@@ -119,6 +121,7 @@ class Sender:
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         claim = self._under_way.pop(task)
+        metrics.IN_PROGRESS.dec()
         if not task.cancelled() and (error := task.exception()) is not None:
             # A mistake of ours: it is sent again when the lease is over.
             _log.error("not_sent", delivery=str(claim.delivery_id), exc_info=error)
@@ -130,6 +133,7 @@ class Sender:
             headers = sign(self._secrets(claim), claim.message_id, at, claim.payload)
         except CannotSeal as error:
             # Not the endpoint's fault: no attempt. It is taken again when the lease is over.
+            metrics.UNSIGNED.inc()
             _log.error(
                 "cannot_sign",
                 tenant=claim.tenant,
@@ -137,13 +141,18 @@ class Sender:
                 error=str(error),
             )
             return
-        answer = await self._caller.call(claim.url, headers, claim.payload)
+        with spans.sending(claim) as span:
+            if traceparent := tracing.traceparent():
+                headers["traceparent"] = traceparent
+            answer = await self._caller.call(claim.url, headers, claim.payload)
+            spans.answered(span, answer)
         following = schedule.after(
             answer.status_code,
             claim.attempts + 1,
             retry_after=answer.retry_after_seconds,
             chance=random.random(),
         )
+        metrics.attempted(following, answer.duration_seconds)
         _log.debug(
             "sent",
             tenant=claim.tenant,
@@ -176,6 +185,7 @@ class Sender:
             with trial:
                 disabled = await self._write_once(claim, attempt, following)
         if disabled is not None:
+            metrics.DISABLED.labels(disabled.reason).inc()
             _log.warning(
                 "endpoint_disabled",
                 tenant=claim.tenant,

@@ -10,11 +10,14 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from milepost import tracing
+from milepost.monitoring import Checks, listening
 from milepost.projections import webhooks
 from milepost.projections.listening import listen
 from milepost.projections.webhooks import CHANNEL, Pool
 from milepost.sealing import CannotSeal, Seal
 from milepost.settings import Settings
+from milepost.webhooks import metrics, standing
 from milepost.webhooks.calls import Caller, Limits
 from milepost.webhooks.intake import Intake
 from milepost.webhooks.sender import CALLS, PER_TENANT, Sender
@@ -44,12 +47,15 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # A tenant whose endpoints are all at one host must not wait for itself there, and fail.
     limits = Limits(calls=CALLS, per_host=PER_TENANT)
+    tracing.configure("milepost-webhooks")
+    checks = Checks("broker", "database")
     async with (
+        listening(settings, metrics.REGISTRY, checks),
         _connected(settings.dsn) as pool,
         Caller(settings.webhook_allowed_networks, limits) as caller,
     ):
         sender = Sender(pool, caller, seal)
-        intake = Intake(settings, pool, sender.wake)
+        intake = Intake(settings, pool, sender.wake, checks)
         announce = partial(ready, orjson.dumps({"webhooks": "ready"}).decode())
         connect = partial(webhooks.listen, settings.dsn)
         sending, *others = (
@@ -58,6 +64,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
                 sender.run(),
                 intake.run(announce),
                 listen(connect, CHANNEL, sender.wake),
+                standing.watch(pool, checks),
                 stop.wait(),
             )
         )

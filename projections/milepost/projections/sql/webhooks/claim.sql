@@ -99,6 +99,7 @@ SELECT
             AND secret.endpoint_id = claimed.endpoint_id
             AND (secret.expires_at IS NULL OR secret.expires_at > now())
         ORDER BY secret.created_at DESC
-    ) AS sealed
+    ) AS sealed,
+    message.traceparent
 FROM claimed
 JOIN webhook_messages AS message USING (tenant, message_id)
