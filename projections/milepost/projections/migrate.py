@@ -3,7 +3,6 @@
 import logging
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -85,37 +84,46 @@ async def make_partitions(
     connection: asyncpg.Connection | PoolConnectionProxy, now: datetime
 ) -> list[Partition]:
     """Create `event_log`'s partitions for the month of `now` and the two after it."""
-    partitions = []
-    for name, first, after in months(now):
-        # Identifiers and bounds cannot be parameters; both come from a datetime.
-        start, end = f"'{first:%Y-%m-%d}+00'", f"'{after:%Y-%m-%d}+00'"
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            known = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name)
-            partitions.append(Partition(name, made=not known))
-            if known:
-                continue
-            # Records whose month had no partition went to the default one, which must have none of them.
-            await connection.execute(f"""
-                LOCK TABLE event_log_default IN SHARE ROW EXCLUSIVE MODE;
-                CREATE TABLE {name} (LIKE event_log INCLUDING GENERATED);
-                WITH early AS (
-                    DELETE FROM event_log_default
-                    WHERE recorded_at >= {start} AND recorded_at < {end}
-                    RETURNING {_COLUMNS}
-                )
-                INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early;
-                ALTER TABLE event_log ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end});
-            """)  # noqa: S608
-    return partitions
+    return [await make_partition(connection, month) for month in months(now)]
+
+
+async def make_partition(
+    connection: asyncpg.Connection | PoolConnectionProxy, month: Month
+) -> Partition:
+    """Create `event_log`'s partition for a month, with what is in the default one of it."""
+    name, first, after = month
+    # Identifiers and bounds cannot be parameters; both come from a datetime.
+    start, end = f"'{first:%Y-%m-%d}+00'", f"'{after:%Y-%m-%d}+00'"
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+            return Partition(name, made=False)
+        # Records whose month had no partition went to the default one, which must have none of them.
+        await connection.execute(f"""
+            LOCK TABLE event_log_default IN SHARE ROW EXCLUSIVE MODE;
+            CREATE TABLE {name} (LIKE event_log INCLUDING GENERATED);
+            WITH early AS (
+                DELETE FROM event_log_default
+                WHERE recorded_at >= {start} AND recorded_at < {end}
+                RETURNING {_COLUMNS}
+            )
+            INSERT INTO {name} ({_COLUMNS}) SELECT {_COLUMNS} FROM early;
+            ALTER TABLE event_log ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end});
+        """)  # noqa: S608
+    return Partition(name, made=True)
 
 
 def months(now: datetime) -> list[Month]:
     """The month of `now` and those after it that `event_log` has a partition for."""
-    starts = [_month(now, ahead) for ahead in range(_MONTHS_AHEAD + 2)]
-    return [Month(f"event_log_{first:%Y_%m}", first, after) for first, after in pairwise(starts)]
+    return [month(now, ahead) for ahead in range(_MONTHS_AHEAD + 1)]
 
 
-def _month(now: datetime, ahead: int) -> datetime:
-    years, month = divmod(now.month - 1 + ahead, 12)
-    return datetime(now.year + years, month + 1, 1, tzinfo=UTC)
+def month(now: datetime, ahead: int = 0) -> Month:
+    """The month so many after that of `now`; before it where that is negative."""
+    first, after = _first(now, ahead), _first(now, ahead + 1)
+    return Month(f"event_log_{first:%Y_%m}", first, after)
+
+
+def _first(now: datetime, ahead: int) -> datetime:
+    years, number = divmod(now.month - 1 + ahead, 12)
+    return datetime(now.year + years, number + 1, 1, tzinfo=UTC)

@@ -74,7 +74,7 @@ Positions = Sequence[tuple[str, int, int]]
 
 
 class RebuildRunning(GenerationError):
-    """Somebody else is rebuilding or rolling back the projections of this database."""
+    """Somebody else is rebuilding or rolling back the projections of this database, or archiving its log."""
 
 
 class ReadersInTheWay(GenerationError):
@@ -191,10 +191,18 @@ async def _session(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
 @asynccontextmanager
 async def _alone(dsn: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
     async with _session(dsn, schema) as connection:
-        # It ends with the session, however that ends.
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-            raise RebuildRunning("another rebuild or rollback of these projections is running")
+        await exclude_others(connection)
         yield connection
+
+
+async def exclude_others(connection: Connection) -> None:
+    """Keep rebuilds, rollbacks and the archiving of the log away until the session ends, however it
+    does. Raises RebuildRunning."""
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        raise RebuildRunning(
+            "another rebuild or rollback of these projections is running, or months of the log are"
+            " being archived: run it again once that has ended"
+        )
 
 
 async def _leave_nothing(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from cyclopts import App
 
 from milepost.cli import (
     api_keys,
+    audit,
     completions,
     events,
     executions,
@@ -59,6 +60,7 @@ db.command(services.migrate)
 db.command(maintenance.maintain)
 app.command(db)
 app.command(maintenance.app)
+app.command(audit.app)
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""The commands that look after the database: projections rebuilt, compared and taken back; partitions."""
+"""The commands that look after the database: projections rebuilt, compared and taken back; months of
+the log made and archived."""
 
 import asyncio
 import dataclasses
@@ -8,20 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import App
+from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from milepost.cli import logs
 from milepost.cli.display import Output
+from milepost.cli.failures import USAGE, Unable
 from milepost.cli.signals import until_stopped
 from milepost.settings import Settings
 
 if TYPE_CHECKING:
     from milepost.projections.rebuild import Progress, Report, Result
+    from milepost.projections.retention import Outcome
 
 app: Final = App(
     name="projections",
@@ -78,36 +83,86 @@ def rollback(*, output: Output = "text") -> int:
     return 0
 
 
-def maintain(*, output: Output = "text") -> None:
-    """Make the partitions of the log for this month and the two after it. The processor does so daily.
+def maintain(
+    *,
+    archive: Path | None = None,
+    keep_months: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = "text",
+) -> int:
+    """Make the partitions of the log for this month and the two after it (the processor does so daily),
+    and archive months that are over.
 
-    Example: `milepost db maintain`
+    A month is archived when all its executions are, nobody's hold is on it, and it is old enough: its
+    records go to a file that is read back, and then it leaves the log. Run again after an interruption.
+
+    Example: `milepost db maintain --archive /srv/milepost --keep-months 24`
 
     Args:
+        archive: The folder for the files of the months that are archived.
+        keep_months: So many whole months before this one stay in the log in any case.
+        dry_run: Only say which months would be archived and which would stay, and why.
         output: A line per partition for people, or one JSON array.
     """
     from milepost.projections.migrate import maintain
 
+    if (keep_months is None) != (archive is None and not dry_run):
+        raise Unable(
+            "to archive months takes both --archive DIR and --keep-months N (with --dry-run only the"
+            " latter)",
+            USAGE,
+        )
+    if archive is not None and not archive.is_dir():
+        raise Unable(f"--archive {archive}: there is no such folder; make it, or mount it", USAGE)
     settings = Settings()
     logs.configure_for_commands(settings)
-    partitions = asyncio.run(maintain(settings.dsn))
+    made = asyncio.run(maintain(settings.dsn))
+    months: list[Outcome] | None = []
+    if keep_months is not None:
+        months = _archived(settings.dsn, None if dry_run else archive, keep_months)
     if output == "text":
-        for name, made in partitions:
-            print(f"{'made' if made else 'exists':<7} {name}")
+        for name, is_made in made:
+            print(f"{'made' if is_made else 'exists':<8} {name}")
+        for month in months or ():
+            print(_outcome(month, dry_run=dry_run))
     else:
-        print(json.dumps([{"partition": name, "made": made} for name, made in partitions]))
+        partitions = [{"partition": name, "made": is_made} for name, is_made in made]
+        print(json.dumps(partitions + [dataclasses.asdict(month) for month in months or ()]))
+    return INTERRUPTED if months is None else 0
+
+
+def _archived(dsn: str, folder: Path | None, keep_months: int) -> "list[Outcome] | None":
+    """What became of the old months, or None where a signal came first."""
+    from milepost.projections.retention import archive_months
+
+    with progress() as report:
+        work = archive_months(dsn, folder, keep_months, datetime.now(UTC), report)
+        return asyncio.run(until_stopped(work, say))
+
+
+def _outcome(month: "Outcome", *, dry_run: bool) -> str:
+    if month.archived:
+        dropped = (
+            "; `milepost projections rollback` has nothing to go back to any more"
+            if month.previous_dropped
+            else ""
+        )
+        return f"archived {month.partition}: {month.records:,} records in {month.file}{dropped}"
+    if month.reason is None and dry_run:
+        return f"would go {month.partition}"
+    return f"stays    {month.partition}: {month.reason}"
 
 
 def _run(work: "Callable[[str, Report], Coroutine[Any, Any, Result]]") -> "Result | None":
     """The result, or None where a signal came first: then everything is as it was."""
     settings = Settings()
     logs.configure_for_commands(settings)
-    with _progress() as report:
-        return asyncio.run(until_stopped(work(settings.dsn, report), _say))
+    with progress() as report:
+        return asyncio.run(until_stopped(work(settings.dsn, report), say))
 
 
 @contextmanager
-def _progress() -> "Iterator[Report]":
+def progress() -> "Iterator[Report]":
     """A bar on standard error, or a line now and then where that is no terminal."""
     if not sys.stderr.isatty():
         yield _Lines().report
@@ -144,13 +199,14 @@ class _Lines:
         self._said = now
         rate = max(progress.records, 1) / (now - self._began)
         left = (progress.total - progress.records) / rate
-        _say(
+        say(
             f"{progress.step}: {progress.records:,} of about {progress.total:,} records,"
             f" {rate:,.0f}/s, {left:,.0f} s left"
         )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell people something beside the output."""
     print(f"milepost: {line}", file=sys.stderr, flush=True)
 
 
