@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from milepost.api import context, documents, problems
-from milepost.api.guard import Guard, require_guarded
+from milepost.api.guard import Guard, require_guarded, templates
+from milepost.api.observed import Observed
 from milepost.api.openapi import allow_repeats, describe_access, give_examples
 from milepost.api.problems import ProblemDocument
 from milepost.api.routes import (
@@ -89,6 +90,7 @@ def create_app(
         app.include_router(routes.router, prefix="/v1")
     app.include_router(health.router)
     require_guarded(app)
+    app.add_middleware(Observed, templates=templates(app))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 

@@ -15,6 +15,7 @@ from milepost.api.database import Database
 from milepost.api.guard import SCOPE
 from milepost.api.ledger import Ledger
 from milepost.api.listener import Listener
+from milepost.api.standing import Standing
 from milepost.api.streams import Streams
 from milepost.api.watch import Watch
 from milepost.projections.queries import Heartbeats
@@ -106,7 +107,8 @@ async def running(
     watch = Watch(database)
     streams = Streams(database, settings.topics.events, settings.heartbeats, now)
     listener = Listener(database, [watch.wake, streams.wake])
-    parts = (broker, ledger, listener, watch, streams)
+    standing = Standing(database, settings.topics.events, settings.heartbeats, now)
+    parts = (broker, ledger, listener, watch, streams, standing)
     await database.open()
     try:
         async with asyncio.TaskGroup() as group:

@@ -120,6 +120,12 @@ class Database:
                 # When time is up, asyncpg terminates what is still in use.
                 await asyncio.wait_for(self._pool.close(), _CLOSE_SECONDS)
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections of the pool are in use, and how many there can be."""
+        assert self._pool is not None, "the database is not open"
+        return self._pool.get_size() - self._pool.get_idle_size(), self._pool.get_max_size()
+
     @asynccontextmanager
     async def acting_for(self, tenant: str) -> AsyncIterator[Connection]:
         """A connection that sees the rows of `tenant` (EVERY_TENANT: of all in the scope); the only way

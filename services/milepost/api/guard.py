@@ -59,6 +59,11 @@ def require_guarded(app: FastAPI) -> None:
             raise TypeError(f"the route {route.name} ({route.path}) is no GuardedRoute")
 
 
+def templates(app: FastAPI) -> dict[str, str]:
+    """The paths of all routes, by their names."""
+    return {route.name or "": route.path or "" for route in iter_route_contexts(app.routes)}
+
+
 class Guard:
     """Decides about every request. `now` and `clock` as for `create_app`."""
 

@@ -13,6 +13,8 @@ from uuid import uuid4
 import orjson
 import structlog
 
+from milepost import tracing
+from milepost.api import metrics
 from milepost.api.access import EVERY_TENANT
 from milepost.api.broker import SOURCE, Broker, require_size
 from milepost.api.database import Database
@@ -100,9 +102,9 @@ class Ledger:
             waiting = await queries.requests_unpublished(connection, older_than, _SWEEP_ROWS)
             outcomes = await asyncio.gather(*map(self._publish, waiting), return_exceptions=True)
             pairs = list(zip(waiting, outcomes, strict=True))
-            await queries.mark_published(
-                connection, [request for request, outcome in pairs if outcome is None]
-            )
+            published = [request for request, outcome in pairs if outcome is None]
+            await queries.mark_published(connection, published)
+        metrics.PUBLISHED_LATE.inc(len(published))
         failures = [outcome for outcome in outcomes if outcome is not None]
         if failures:
             raise failures[0]
@@ -121,6 +123,7 @@ def _record(requested: Requested, tenant: str, execution_id: str, now: datetime)
             source=SOURCE,
             reported=now,
             event_id=str(uuid4()),
+            traceparent=tracing.traceparent(),
         )
     except ValueError as error:
         raise Problem(INVALID_REQUEST, str(error)) from None

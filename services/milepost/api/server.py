@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from milepost import tracing
 from milepost.api import broker
 from milepost.api.access import EVERY_TENANT
 from milepost.api.app import create_app
@@ -46,6 +47,7 @@ async def serve(settings: Settings) -> None:
     one that goes away later is waited for.
     """
     _require_access(settings)
+    tracing.configure("milepost-api")
     with _listening(settings.api_host, settings.api_port) as listener:
         await _require_database(settings)
         await _require_broker(settings)

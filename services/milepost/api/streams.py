@@ -16,14 +16,21 @@ from typing import Final, NamedTuple
 import orjson
 import structlog
 
+from milepost.api import metrics
 from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import fresh
 from milepost.api.database import Database
-from milepost.api.positions import check
+from milepost.api.positions import check, check_kept
 from milepost.api.problems import Problem
 from milepost.api.readers import Ended, News, Reader, Subject
 from milepost.api.watch import shutting_down
-from milepost.projections.queries import Connection, Heartbeats, PartitionLag, changes
+from milepost.projections.queries import (
+    Connection,
+    Heartbeats,
+    PartitionLag,
+    archived_beyond,
+    changes,
+)
 from milepost.projections.queries.changes import Changed, Vector
 from milepost.projections.view import render, to_json
 from milepost.schemas.values import TERMINAL, State
@@ -83,6 +90,7 @@ class Streams:
             raise shutting_down()
         reader = Reader(subject)
         self._readers.add(reader)
+        metrics.STREAMS.inc()
         lifetime = random.uniform(0.8, 1.2) * _LIFETIME_SECONDS
         end = asyncio.get_running_loop().call_later(lifetime, reader.end, Ended("come again"))
         try:
@@ -90,6 +98,7 @@ class Streams:
         finally:
             end.cancel()
             self._readers.discard(reader)
+            metrics.STREAMS.dec()
             if not self._readers:
                 self._told = None
 
@@ -118,11 +127,13 @@ class Streams:
     async def since(self, database: Database, subject: Subject, vector: Vector) -> Page:
         """News of a tenant from a vector on, not more than fits in an answer.
 
-        Raises Problem: 400 where the vector is beyond the fold, 503.
+        Raises Problem: 400 where the vector is beyond the fold, 410 where it is before what was
+        archived, 503.
         """
         async with self.snapshot(database, subject.tenant) as connection:
             folded = await changes.folded(connection, self._topic)
             check(vector, folded.vector)
+            check_kept(await archived_beyond(connection, self._topic, vector))
             until = await changes.stop(connection, self._topic, vector, folded.vector, _RECORDS)
             news = await self._between(connection, vector, until, folded.lag, [subject])
         covered = [one for one in news if subject.covers(one)]

@@ -14,6 +14,7 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import to_binary_event
 from pydantic import ValidationError
 
+from milepost import tracing
 from milepost.client import broker
 from milepost.client.errors import InvalidEvent, MilepostError, RecordTooLarge
 from milepost.client.execution import ExecutionHandle
@@ -48,6 +49,8 @@ def now() -> datetime:
 
 class Publisher:
     """Publishes events; every method returns when the broker has acknowledged the record.
+
+    An event without a `traceparent` gets that of the OpenTelemetry span that is active, if one is.
 
         async with Publisher() as publisher:
             run = await publisher.request("acme", "provision", provider="ecs", parameters={...})
@@ -84,14 +87,14 @@ class Publisher:
 
     async def __aenter__(self) -> Self:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **broker.connection(self._settings),
             acks="all",
             enable_idempotence=True,
             max_batch_size=_BATCH_BYTES,
             max_request_size=MAX_EVENT_BYTES,
             request_timeout_ms=broker.REQUEST_MS,
         )
-        await broker.start(producer, self._servers, self._timeout)
+        await broker.start(producer, self._settings, self._timeout)
         try:
             await broker.require_topics(producer.client, [self._topic], self._servers)
         except BaseException:
@@ -207,7 +210,7 @@ class Publisher:
                 reported=self.clock(),
                 event_id=event_id,
                 sequence=sequence,
-                traceparent=traceparent,
+                traceparent=traceparent or tracing.traceparent(),
             )
         except ValueError as error:
             raise _refusal(data, error) from None

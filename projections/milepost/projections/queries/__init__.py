@@ -6,6 +6,13 @@ by `milepost.tenant`). All raise asyncpg.PostgresError, OSError or TimeoutError 
 
 from typing import Final
 
+from milepost.projections.queries.archived import (
+    ArchivedMonth,
+    ArchivedPart,
+    archived_beyond,
+    archived_part,
+    archived_place,
+)
 from milepost.projections.queries.held import (
     NO_HEARTBEATS,
     Heartbeats,
@@ -61,6 +68,8 @@ from milepost.projections.statements import statement
 __all__ = [
     "NO_HEARTBEATS",
     "READ",
+    "ArchivedMonth",
+    "ArchivedPart",
     "Connection",
     "Heartbeats",
     "HeldExecution",
@@ -82,6 +91,9 @@ __all__ = [
     "Summary",
     "TenantResourceKey",
     "Wanted",
+    "archived_beyond",
+    "archived_part",
+    "archived_place",
     "execution",
     "execution_events",
     "execution_logs",
@@ -115,10 +127,14 @@ _NAMES: Final = (
     "stops",
     "changes_between",
     "in_flight_now",
+    "counts",
     "execution_events",
     "execution_logs",
     "execution_logs_last",
     "raw_record",
+    "retention/archived_part",
+    "retention/archived_place",
+    "retention/archived_up_to",
     "folded_positions",
     "linked_states",
     "linking_executions",

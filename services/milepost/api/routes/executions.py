@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from milepost import tracing
 from milepost.api import documents, problems
 from milepost.api.answers import answer
 from milepost.api.bodies import StrictRoute
@@ -99,6 +100,7 @@ async def cancel_execution(
         execution_id=execution_id,
         source=SOURCE,
         reported=now,
+        traceparent=tracing.traceparent(),
     )
     await parts.broker.publish(record, found.tenant)
     headers = {"Location": f"/v1/executions/{execution_id}"}

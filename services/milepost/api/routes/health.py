@@ -5,8 +5,10 @@ from collections.abc import Awaitable
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from milepost.api import broker, documents
+from milepost.api import metrics as measured
 from milepost.api.access import EVERY_TENANT
 from milepost.api.answers import answer
 from milepost.api.context import Context
@@ -39,6 +41,15 @@ async def readyz(parts: Parts) -> Response:
     """The database answers and is migrated, the broker answers, and the processors report."""
     document = await readiness(parts)
     return answer(document, 200 if document["ready"] else 503)
+
+
+@router.get("/metrics", response_class=Response, include_in_schema=False)
+async def metrics(parts: Parts) -> Response:
+    """What this process counts and measures, in Prometheus' text format."""
+    in_use, most = parts.database.connections
+    measured.CONNECTIONS.set(in_use)
+    measured.CONNECTIONS_MAX.set(most)
+    return Response(generate_latest(measured.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
 async def readiness(parts: Context) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Around every request: its metrics, its span, its log line."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import structlog
+from opentelemetry import trace
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from milepost import tracing
+from milepost.api import metrics
+
+_NO_ROUTE: Final = "none"
+_tracer: Final = trace.get_tracer("milepost.api")
+_log: Final = structlog.get_logger(__name__)
+
+
+class Observed:
+    """ASGI middleware. `templates` are the paths of routes by their names."""
+
+    def __init__(self, app: ASGIApp, templates: Mapping[str, str]) -> None:
+        self._app = app
+        self._templates = templates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and observe what is a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        # Of an error that nobody made an answer, the server makes one.
+        status, begun = 500, None
+
+        async def answer(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], time.perf_counter()
+            await send(message)
+
+        span = _span(scope)
+        metrics.IN_PROGRESS.inc()
+        with _active(span):
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                metrics.IN_PROGRESS.dec()
+                self._observe(scope, status, (begun or time.perf_counter()) - started, span)
+
+    def _observe(self, scope: Scope, status: int, seconds: float, span: trace.Span) -> None:
+        name = getattr(scope.get("route"), "name", None)
+        route = self._templates.get(name, _NO_ROUTE) if name else _NO_ROUTE
+        method = scope["method"] if scope["method"] in metrics.METHODS else metrics.OTHER
+        metrics.REQUESTS.labels(route, method, status).inc()
+        if b"wait=" not in scope["query_string"]:
+            metrics.RESPONSE_SECONDS.labels(route, method).observe(seconds)
+        _log.debug(
+            "request",
+            route=route,
+            method=method,
+            status=status,
+            seconds=round(seconds, 6),
+            **_subject(scope),
+        )
+        if span.is_recording():
+            span.update_name(f"{method} {route}")
+            span.set_attributes({"http.route": route, "http.response.status_code": status})
+            if status >= 500:
+                span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+
+def _span(scope: Scope) -> trace.Span:
+    """The caller's span goes on in it; without an SDK it is the caller's, where there is one."""
+    given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    context = None if given is None else tracing.remote(given.decode("latin-1"))
+    return _tracer.start_span(
+        "request", context, trace.SpanKind.SERVER, {"http.request.method": scope["method"]}
+    )
+
+
+def _active(span: trace.Span) -> AbstractContextManager[Any]:
+    if not span.get_span_context().is_valid:
+        return nullcontext()
+    return trace.use_span(span)
+
+
+def _subject(scope: Scope) -> dict[str, str]:
+    """What the path says whom this is about."""
+    parameters = scope.get("path_params", {})
+    return {name: parameters[name] for name in ("tenant", "execution_id") if name in parameters}
