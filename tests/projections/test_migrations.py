@@ -29,6 +29,8 @@ STATEMENTS: Final = sorted(
 )
 TABLES: Final = {
     "api_keys",
+    "archived_months",
+    "archived_offsets",
     "audit",
     "event_log",
     "execution_links",
@@ -43,6 +45,9 @@ TABLES: Final = {
     "webhook_messages",
     "webhook_secrets",
 }
+
+# What belongs to no tenant.
+NOBODYS: Final = {"archived_months", "archived_offsets", "positions"}
 
 # A row in the audit and in each table of the webhooks, for the tenant that is set.
 _ROWS: Final = """
@@ -213,8 +218,8 @@ class TestAccess:
                     AND has_any_column_privilege('milepost_api', oid, 'SELECT')""")
         }
         assert readable.keys() == TABLES
-        assert {name for name, (protected, _) in readable.items() if not protected} == {"positions"}
-        assert not readable["positions"][1]
+        assert {name for name, (protected, _) in readable.items() if not protected} == NOBODYS
+        assert not any(readable[name][1] for name in NOBODYS)
 
     async def test_it_writes_what_tenants_ask_for_and_nothing_else(self, owner: Connection) -> None:
         rights = await owner.fetch("""
@@ -242,7 +247,7 @@ class TestAccess:
             ),
         }
 
-    @pytest.mark.parametrize("table", sorted(TABLES - {"positions", "api_keys"}))
+    @pytest.mark.parametrize("table", sorted(TABLES - NOBODYS - {"api_keys"}))
     async def test_it_sees_only_the_tenant_that_is_set(self, database: str, table: str) -> None:
         async with await connected(database) as pool, session(database) as owner:
             logs = [Log(pool, owner), Log(pool, owner)]

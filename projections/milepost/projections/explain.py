@@ -174,7 +174,7 @@ def _missing(topic: str, partition: int, offset: int, positions: list[asyncpg.Re
             return f"no record {where} yet: this partition is folded up to, without, offset {end}."
         return (
             f"no record {where}: it is a transaction's marker, came before this partition was first "
-            "folded, or its month has been detached."
+            "folded, or its month has been archived."
         )
     topics = sorted({name for name, _ in folded})
     if topic not in topics:

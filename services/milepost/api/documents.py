@@ -162,9 +162,29 @@ class Page(BaseModel):
     freshness: Freshness
 
 
-class ExecutionEvents(ExecutionPart, Page):
-    """A page of records, in the order in which they were folded."""
+class ArchivedMonth(BaseModel):
+    """A month of the log that is kept in a file, and the file's SHA-256."""
 
+    month: str = Field(examples=["2019-08"])
+    file: str = Field(examples=["event_log_2019_08.jsonl.gz"])
+    sha256: str
+
+
+class Archived(BaseModel):
+    """What of an execution is not in the log any more: so many records, in one of these months or
+    several."""
+
+    records: int
+    months: list[ArchivedMonth]
+
+
+class ExecutionEvents(ExecutionPart, Page):
+    """A page of records, in the order in which they were folded.
+
+    `archived` says what is not among them because its month was archived; null where all are here.
+    """
+
+    archived: Archived | None
     items: list[ExecutionEvent]
 
 
@@ -187,10 +207,12 @@ class Logs(ExecutionPart, Page):
     `follow_token` is the `page_token` of what comes after the last line here, there already or not;
     null before the first line. Nothing comes where `state` is terminal and there is no next page, but
     for what a provider reports late. With `level` a page may have fewer lines than there is room for.
+    `archived` says which records, and the lines in them, are not here because their month was archived.
     """
 
     state: State
     follow_token: str | None
+    archived: Archived | None
     items: list[LogEntry]
 
 

@@ -1,9 +1,10 @@
 """The ids of streamed events: a vector of positions, `partition:offset` of each, as text."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from milepost.api.problems import INVALID_EVENT_ID, Problem
+from milepost.api.problems import EVENT_ID_EXPIRED, INVALID_EVENT_ID, Problem
 from milepost.projections.queries.changes import Vector
 
 # What a vector of no partition at all looks like: an empty id would mean that there is none.
@@ -35,6 +36,17 @@ def check(since: Vector, folded: Vector) -> None:
     for partition, offset in since.items():
         if offset > folded.get(partition, -1):
             raise _refused(f"partition {partition} is not folded as far as {offset}")
+
+
+def check_kept(archived: Sequence[int]) -> None:
+    """Raise Problem (410) where there are partitions of which records since have left the log."""
+    if archived:
+        places = ", ".join(map(str, archived))
+        raise Problem(
+            EVENT_ID_EXPIRED,
+            f"Last-Event-ID: records after it, of partition {places}, are in months that were archived;"
+            " start again without it: what is in flight comes first.",
+        )
 
 
 def within(inner: Vector, outer: Vector) -> bool:

@@ -10,7 +10,14 @@ from milepost.api.answers import fresh
 from milepost.api.context import Context
 from milepost.api.problems import UNKNOWN_EXECUTION, Problem
 from milepost.projections import queries
-from milepost.projections.queries import Connection, HeldExecution, PartitionLag, Request, Silence
+from milepost.projections.queries import (
+    ArchivedPart,
+    Connection,
+    HeldExecution,
+    PartitionLag,
+    Request,
+    Silence,
+)
 from milepost.projections.view import render
 from milepost.schemas.binding import moment
 from milepost.schemas.events import Requested
@@ -110,6 +117,13 @@ def whole(context: Context, found: Found) -> dict[str, Any]:
     """What an answer about a part says of the whole: `documents.ExecutionPart`."""
     view = document(context, found)
     return {name: view[name] for name in ("execution_id", "version", "recorded_at", "freshness")}
+
+
+def archived(part: ArchivedPart | None) -> dict[str, Any] | None:
+    """What an answer says of records that have left the log: `documents.Archived`."""
+    if part is None:
+        return None
+    return {"records": part.records, "months": [month._asdict() for month in part.months]}
 
 
 def shown(body: str, silence: Silence) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from milepost.api.context import Context
 from milepost.api.guard import GuardedRoute
 from milepost.api.pages import Pages
 from milepost.api.parameters import ExecutionIdInPath, ExecutionPageQuery, Parts, TenantInQuery
-from milepost.api.problems import UNKNOWN_RECORD, Problem
-from milepost.api.views import Found, find, require, unknown, whole
+from milepost.api.problems import RECORD_ARCHIVED, UNKNOWN_RECORD, Problem
+from milepost.api.views import Found, archived, find, require, unknown, whole
 from milepost.projections import queries
 from milepost.projections.explain import NotInLog, explain
+from milepost.projections.queries import ArchivedMonth
 from milepost.schemas.values import BIGINT
 
 router: Final = APIRouter(route_class=GuardedRoute, tags=["history"])
@@ -90,10 +91,12 @@ async def list_events(
         rows = await queries.execution_events(
             connection, execution_id, found.tenant, after, query.page_size + 1
         )
+        gone = await queries.archived_part(connection, execution_id, found.tenant)
     page, token = _events_pages.cut(rows, query.page_size, lambda row: row.ordinal, question)
     return answer(
         {
             **whole(parts, found),
+            "archived": archived(gone),
             "items": [row._asdict() for row in page],
             "next_page_token": token,
         }
@@ -105,7 +108,7 @@ async def list_events(
     response_class=Response,
     responses={
         200: {"model": documents.ExplainedRecord},
-        **problems.responses(*_PROBLEMS, problems.UNKNOWN_RECORD),
+        **problems.responses(*_PROBLEMS, problems.UNKNOWN_RECORD, problems.RECORD_ARCHIVED),
     },
 )
 async def explain_event(
@@ -121,9 +124,20 @@ async def explain_event(
         try:
             explained = await explain(connection, parts.topic, partition, offset)
         except NotInLog as error:
+            kept = await queries.archived_place(connection, parts.topic, partition, offset)
+            if kept is not None:
+                raise _record_archived(partition, offset, kept) from None
             raise Problem(UNKNOWN_RECORD, str(error)) from None
     if (explained.execution_id, explained.tenant) != (execution_id, found.tenant):
         # Whose it is, is not for this execution's readers.
         detail = f"The record {partition}/{offset} is not of execution {execution_id}."
         raise Problem(UNKNOWN_RECORD, detail)
     return answer(explained._asdict())
+
+
+def _record_archived(partition: int, offset: int, kept: ArchivedMonth) -> Problem:
+    return Problem(
+        RECORD_ARCHIVED,
+        f"The offset {partition}/{offset} is in {kept.month}, which was archived: {kept.file} has its"
+        " record, if it is of this execution. `milepost audit export` writes what is known of one.",
+    )

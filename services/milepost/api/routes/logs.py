@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
@@ -23,10 +23,10 @@ from milepost.api.parameters import (
     wait_seconds,
 )
 from milepost.api.readers import Ended, Subject
-from milepost.api.views import Found, require, whole
+from milepost.api.views import Found, archived, require, whole
 from milepost.api.watch import shutting_down
 from milepost.projections import queries
-from milepost.projections.queries import LoggedLine
+from milepost.projections.queries import ArchivedPart, LoggedLine
 from milepost.schemas.binding import moment
 from milepost.schemas.values import BIGINT, MAX_LOG_LINES, Level
 
@@ -40,6 +40,15 @@ _pages: Final = Pages[_Place](
 )
 _BEFORE_ALL: Final = (0, -1)
 _SEVERITY: Final = {level: severity for severity, level in enumerate(Level)}
+
+
+class _Look(NamedTuple):
+    """The execution, a page of its lines, whether there is another one, and what has left the log."""
+
+    found: Found
+    lines: Sequence[LoggedLine]
+    more: bool
+    archived: ArchivedPart | None
 
 
 class LogsQuery(ExecutionPageQuery):
@@ -84,9 +93,10 @@ async def list_logs(
     after = _BEFORE_ALL
     if query.page_token is not None:
         after = _pages.after(query.page_token, question)
-    found, page, more = await _look(parts, execution_id, query, after)
-    if seconds and not page and not found.terminal:
-        found, page, more = await _first(parts, found, query, after, seconds)
+    look = await _look(parts, execution_id, query, after)
+    if seconds and not look.lines and not look.found.terminal:
+        look = await _first(parts, look, query, after, seconds)
+    found, page, more, gone = look
     follow = query.page_token
     if page:
         follow = _pages.token((page[-1].ordinal, page[-1].number), question)
@@ -94,6 +104,7 @@ async def list_logs(
         {
             **whole(parts, found),
             "state": found.state,
+            "archived": archived(gone),
             "items": [_entry(one) for one in page if _severe(one, query.level)],
             "next_page_token": follow if more else None,
             "follow_token": follow,
@@ -101,41 +112,38 @@ async def list_logs(
     )
 
 
-async def _look(
-    parts: Context, execution_id: str, query: LogsQuery, after: _Place
-) -> tuple[Found, Sequence[LoggedLine], bool]:
-    """The execution, a page of its lines, and whether there is another one."""
+async def _look(parts: Context, execution_id: str, query: LogsQuery, after: _Place) -> _Look:
     async with parts.database.acting_for(query.tenant or EVERY_TENANT) as connection:
         found = await require(connection, parts, execution_id, query.tenant)
+        gone = await queries.archived_part(connection, execution_id, found.tenant)
         if query.tail is not None:
             lines = await queries.last_logs(connection, execution_id, found.tenant, query.tail)
-            return found, lines, False
+            return _Look(found, lines, False, gone)
         lines, more = await queries.execution_logs(
             connection, execution_id, found.tenant, after, query.page_size
         )
-    return found, lines, more
+    return _Look(found, lines, more, gone)
 
 
 async def _first(
-    parts: Context, found: Found, query: LogsQuery, after: _Place, seconds: float
-) -> tuple[Found, Sequence[LoggedLine], bool]:
+    parts: Context, look: _Look, query: LogsQuery, after: _Place, seconds: float
+) -> _Look:
     """As `_look`, once there is a line, the execution is over, or the time is."""
-    lines: Sequence[LoggedLine] = ()
-    more = False
+    execution_id = look.found.execution_id
     with suppress(TimeoutError):
         async with (
             asyncio.timeout(seconds),
-            parts.streams.joined(Subject(found.tenant, found.execution_id)) as reader,
+            parts.streams.joined(Subject(look.found.tenant, execution_id)) as reader,
         ):
             while True:
-                found, lines, more = await _look(parts, found.execution_id, query, after)
-                if lines or found.terminal:
+                look = await _look(parts, execution_id, query, after)
+                if look.lines or look.found.terminal:
                     break
                 try:
                     await reader.take()
                 except Ended:
                     raise shutting_down() from None
-    return found, lines, more
+    return look
 
 
 def _severe(logged: LoggedLine, level: Level) -> bool:

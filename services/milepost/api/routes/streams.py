@@ -48,7 +48,8 @@ LastEventId = Annotated[
         alias="Last-Event-ID",
         max_length=_MAX_ID,
         description="The `id` that came last: go on from there. Positions in the log, which grant "
-        "nothing; with one that does not fit the answer is 400.",
+        "nothing; with one that does not fit the answer is 400, with one from before what was archived "
+        "410.",
     ),
 ]
 _STREAM: Final = {
@@ -108,7 +109,7 @@ async def stream_execution(
 @router.get(
     "/tenants/{tenant}/stream",
     response_class=Response,
-    responses={200: _STREAM, **problems.responses(*_PROBLEMS)},
+    responses={200: _STREAM, **problems.responses(problems.EVENT_ID_EXPIRED, *_PROBLEMS)},
 )
 async def stream_tenant(
     parts: Parts,
