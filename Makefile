@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/.installed
 TOOLS := .tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-faults deploy-check check schemas bench smoke lock
+.PHONY: help setup demo up test test-ambiguous test-faults soak deploy-check check schemas bench smoke lock
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install Milepost and its exact dependencies into .venv
 
@@ -36,13 +36,28 @@ test: setup ## Run the tests on a real Kafka and a real Postgres
 smoke: setup ## Fold a small backlog beside the limit; fails when the ratio has fallen by a third
 	@$(BIN)/pytest tests/benchmarks
 
+test-ambiguous: setup ## Run the tests while every tenth commit is of unknown outcome
+	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks
+
+# How much of each, so that it can be short: make test-faults CYCLES=2 EVENTS=50000 SOAK_SECONDS=120 \
+# INPUTS=20000 LIVES=20 EXAMPLES=100 RUNS=100 KILLS=5
+CYCLES ?= 100
+EVENTS ?= 1000000
+SOAK_SECONDS ?= 1800
+SOAK_RATE ?= 500
+INPUTS ?= 1000000
+LIVES ?= 500
+EXAMPLES ?= 10000
+RUNS ?= 10000
+KILLS ?= 100
+SCALE := CYCLES EVENTS SOAK_SECONDS SOAK_RATE INPUTS LIVES EXAMPLES RUNS KILLS
+
 test-faults: setup ## Strike every fault 100 times over a million events, and all else long (a day)
-	@MILEPOST_TEST_CYCLES=100 MILEPOST_TEST_EVENTS=1000000 MILEPOST_TEST_REPORT=1 \
-		$(BIN)/pytest --durations=3 -s tests/faults/test_survived.py
-	@MILEPOST_TEST_EXAMPLES=10000 MILEPOST_TEST_RUNS=10000 MILEPOST_TEST_INPUTS=1000000 \
-		MILEPOST_TEST_LIVES=500 MILEPOST_TEST_KILLS=100 $(BIN)/pytest --durations=3 \
-		tests/projections/test_laws.py tests/projections/test_machine.py tests/faults/test_fuzz.py \
-		tests/faults/test_lives.py tests/webhooks/test_service.py
+	@$(foreach name,$(SCALE),MILEPOST_TEST_$(name)=$($(name))) PYTHONPATH=tests $(BIN)/python -m faults
+
+soak: setup ## Half an hour at 500 events/s: nothing grows, nothing is lost
+	@MILEPOST_TEST_SOAK_SECONDS=$(SOAK_SECONDS) MILEPOST_TEST_SOAK_RATE=$(SOAK_RATE) \
+		$(BIN)/pytest -s tests/faults/long/test_soak.py
 
 # Helm and the linters and schemas beside it: for Linux on x86-64.
 $(TOOLS)/.installed: deploy/tools/requirements.lock deploy/tools/helm.lock deploy/tools/unpack_helm.py

@@ -65,10 +65,12 @@ class System:
 
 
 @asynccontextmanager
-async def running(name: str, logs: Path) -> AsyncIterator[System]:
+async def running(
+    name: str, logs: Path, *, data: Path | None = None, durable: bool = False
+) -> AsyncIterator[System]:
     """Everything ready, on topics and in a group of this name, until the block ends.
 
-    `logs` is the folder for what the services log.
+    `logs` is the folder for what the services log, `data` one for Postgres.
     """
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_open_folder())
@@ -78,7 +80,9 @@ async def running(name: str, logs: Path) -> AsyncIterator[System]:
             folder / "kafka", port := free_port(), overrides=_listeners(port, behind, to_kafka.port)
         )
         postgres = EmbeddedPostgres(
-            folder / "postgres", durable=False, overrides={"max_connections": str(CONNECTIONS)}
+            data or folder / "postgres",
+            durable=durable,
+            overrides={"max_connections": str(CONNECTIONS)},
         )
         await asyncio.gather(*map(stack.enter_async_context, (kafka, postgres)))
         to_postgres = await stack.enter_async_context(proxied(postgres.port))
@@ -101,7 +105,7 @@ async def running(name: str, logs: Path) -> AsyncIterator[System]:
             }
         )
         await asyncio.gather(
-            topics.apply(direct.kafka_bootstrap_servers, direct.topics, partitions=4),
+            topics.apply(direct, partitions=4),
             migrate(direct.dsn),
         )
         commands = ("processor", "processor", "api", "webhooks")
