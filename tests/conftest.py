@@ -73,7 +73,7 @@ async def broker_settings(kafka: str) -> Settings:
         api_access="open",
         log_level="debug",
     )
-    await apply(settings.kafka_bootstrap_servers, settings.topics, partitions=4)
+    await apply(settings, partitions=4)
     return settings
 
 

@@ -6,12 +6,23 @@ Sources, strongest first: arguments, environment variables with the prefix `MILE
 
 import base64
 import json
+import re
+import ssl
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,9 +31,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from milepost import tls
 from milepost.loopback import is_loopback
 from milepost.schemas.topics import DEFAULT_PREFIX, Topics
 from milepost.schemas.values import Seconds, Word
+from milepost.setting_mistakes import PREFIX, Mistake, checked
 
 STACK_FILE: Final = Path(".milepost/stack.json")
 # What stack.json calls the endpoints, and what the settings call them.
@@ -65,6 +78,27 @@ def _is_sealing_key(key: str) -> bool:
         return False
 
 
+def _servers(value: str) -> str:
+    for server in _parts(value) or [value]:
+        found = _SERVER.fullmatch(server)
+        if not found or int(found["port"] or 1) not in range(1, 65_536):
+            raise ValueError(f"{server!r} is no host:port")
+    return value
+
+
+def _database(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("it must begin with postgresql://")
+    return value
+
+
+def _http(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("it must be an http:// or https:// URL with a host")
+    return value
+
+
 def _keys_place(place: str) -> str:
     url = urlsplit(place)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
@@ -77,6 +111,10 @@ MAKE_A_KEY: Final = (
     "`python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'`"
 )
 _Heartbeats = Annotated[dict[Word, Seconds], NoDecode, BeforeValidator(_from_json)]
+_SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,\[\]]+)(:(?P<port>[0-9]{1,5}))?")
+_Servers = Annotated[str, AfterValidator(_servers)]
+_Database = Annotated[SecretStr, AfterValidator(_database)]
+_Http = Annotated[str, AfterValidator(_http)]
 _KeysPlace = Annotated[str, AfterValidator(_keys_place)]
 _SealingKeys = Annotated[SecretStr, AfterValidator(_sealing_keys)]
 _Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parts)]
@@ -86,15 +124,40 @@ class Settings(BaseSettings):
     """How this process reaches Kafka, Postgres and the API, and how it behaves."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILEPOST_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
         # What is wrong may be a secret: an error shows its value only where it is asked for it.
         hide_input_in_errors=True,
     )
 
-    kafka_bootstrap_servers: str = Field(
+    kafka_bootstrap_servers: _Servers = Field(
         "127.0.0.1:9092", min_length=1, description="Kafka brokers, host:port separated by commas."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="How Kafka is reached: encrypted with ..SSL, with a username and password with "
+        "SASL.. .",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None,
+        description="How the username and password are proved to Kafka: PLAIN, SCRAM-SHA-256 or "
+        "SCRAM-SHA-512.",
+    )
+    kafka_username: str | None = Field(None, min_length=1, description="Username at Kafka.")
+    kafka_password: SecretStr | None = Field(None, min_length=1, description="Password at Kafka.")
+    kafka_ca_file: FilePath | None = Field(
+        None,
+        description="PEM file of the authorities that vouch for the brokers; by default the system's.",
+    )
+    kafka_cert_file: FilePath | None = Field(
+        None, description="PEM file of the certificate to present to Kafka (mutual TLS)."
+    )
+    kafka_key_file: FilePath | None = Field(
+        None, description="PEM file of that certificate's private key."
+    )
+    kafka_key_password: SecretStr | None = Field(
+        None, min_length=1, description="Password of that key, where it has one."
     )
     topic_prefix: str = Field(
         DEFAULT_PREFIX,
@@ -110,11 +173,12 @@ class Settings(BaseSettings):
     batch_records: int = Field(
         2_000, ge=1, le=50_000, description="Most records folded in one transaction."
     )
-    database_url: SecretStr = Field(
+    database_url: _Database = Field(
         SecretStr("postgresql://postgres@127.0.0.1:5432/milepost"),
-        description="Postgres, as postgresql://user:password@host:port/database.",
+        description="Postgres, as postgresql://user:password@host:port/database; "
+        "?sslmode=verify-full&sslrootcert=FILE for TLS.",
     )
-    api_url: str = Field("http://127.0.0.1:8080", description="Where clients find the HTTP API.")
+    api_url: _Http = Field("http://127.0.0.1:8080", description="Where clients find the HTTP API.")
     api_host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     api_port: int = Field(8080, ge=0, le=65_535, description="Port that the HTTP API listens on.")
     api_access: Literal["required", "open"] = Field(
@@ -179,11 +243,11 @@ class Settings(BaseSettings):
         "/readyz; 0: none. The HTTP API has them on its own.",
     )
     metrics_host: str = Field("127.0.0.1", description="Address that this port is on.")
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line shown."
     )
-    log_format: str = Field(
-        "text", pattern="^(text|json)$", description="Log lines for people or for machines."
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people or for machines."
     )
 
     @property
@@ -211,6 +275,25 @@ class Settings(BaseSettings):
         """The database URL, its password included: never log it."""
         return self.database_url.get_secret_value()
 
+    def kafka_tls(self) -> ssl.SSLContext | None:
+        """The TLS context of a connection to Kafka; None where it is not encrypted.
+
+        Raises tls.Unusable where a file has changed for the worse since these settings were made.
+        """
+        if not self.kafka_security_protocol.endswith("SSL"):
+            return None
+        key_password = self.kafka_key_password
+        password = key_password.get_secret_value() if key_password else None
+        return tls.context(self.kafka_ca_file, self.kafka_cert_file, self.kafka_key_file, password)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_mistake(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        title = str(cls.model_config.get("title") or cls.__name__)
+        return cast(
+            Self, checked(title, cls.model_fields, given, lambda: validate(given), _unusable)
+        )
+
     @property
     def database_place(self) -> str:
         """Where the database is, as host:port/database, for people."""
@@ -236,6 +319,14 @@ class Settings(BaseSettings):
             # The stack's token is for the stack's API.
             stack.pop("token", None)
         return init_settings, env_settings, InitSettingsSource(settings_cls, stack)
+
+
+def _unusable(settings: Settings) -> Iterator[Mistake]:
+    try:
+        settings.kafka_tls()
+    except tls.Unusable as unusable:
+        name = f"kafka_{unusable.argument}"
+        yield Mistake(name, str(unusable), str(getattr(settings, name)))
 
 
 def _running_stack() -> dict[str, Any]:

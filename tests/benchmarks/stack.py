@@ -38,7 +38,7 @@ class Stack:
     async def fresh(self, partitions: int = PARTITIONS) -> Settings:
         """Settings of an empty Milepost: a database and topics of its own."""
         settings = await self._empty(topic_prefix=None)
-        await topics.apply(self.kafka, settings.topics, partitions=partitions)
+        await topics.apply(settings, partitions=partitions)
         return settings
 
     async def beside(self, other: Settings) -> Settings:

@@ -19,7 +19,7 @@ async def test_calls_fail_in_time_or_go_through_and_blocks_end_and_leave_nothing
     before = asyncio.all_tasks()
     async with EmbeddedKafka(tmp_path / "kafka") as kafka:
         settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
-        await apply(kafka.bootstrap_servers, settings.topics, partitions=1)
+        await apply(settings, partitions=1)
         async with (
             Publisher(settings, timeout=1) as impatient,
             Publisher(settings, timeout=30) as patient,

@@ -72,7 +72,7 @@ async def created(settings: Settings) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
             with suppress(topics.TopicsDiffer):
-                await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
+                await topics.verify(settings)
                 return
 
 

@@ -41,6 +41,6 @@ async def test_the_relay_is_ahead_of_the_fold(settings: Settings, service: Start
     states = await connection.fetch("SELECT state, ordinal FROM executions")
     assert [tuple(row) for row in states] == 2 * [("succeeded", 5)]
     await connection.close()
-    async with topics.connected(settings.kafka_bootstrap_servers) as admin:
+    async with topics.connected(settings) as admin:
         offsets = await admin.list_consumer_group_offsets(settings.consumer_group)
     assert max(offset.offset for offset in offsets.values()) == 10

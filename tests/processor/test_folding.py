@@ -101,7 +101,7 @@ async def test_the_committed_offset_means_folded_and_relayed(
     rows = await folded.fetch("SELECT partition, next_offset FROM positions")
     positions = {row["partition"]: row["next_offset"] for row in rows}
     async with (
-        topics.connected(settings.kafka_bootstrap_servers) as admin,
+        topics.connected(settings) as admin,
         asyncio.timeout(DEADLINE),
     ):
         committed: dict[int, int] = {}

@@ -24,7 +24,7 @@ async def test_one_without_a_partition_is_ready_and_takes_over(
 ) -> None:
     name = f"{settings.consumer_group}-one"
     settings = settings.model_copy(update={"topic_prefix": f"{name}.", "consumer_group": name})
-    await topics.apply(settings.kafka_bootstrap_servers, settings.topics, partitions=1)
+    await topics.apply(settings, partitions=1)
     workers = await asyncio.gather(*(service("processor", settings=settings) for _ in range(2)))
     late = await service("processor", settings=settings)
     assert [] in [worker.ready["partitions"] for worker in (*workers, late)]

@@ -35,8 +35,8 @@ async def owner(settings: Settings, **session: str) -> AsyncIterator[Ownership]:
 
     async with (
         asyncpg.create_pool(settings.dsn, min_size=1, server_settings=SESSION | session) as pool,
-        topics.connected(settings.kafka_bootstrap_servers) as admin,
-        reader.connected(settings.kafka_bootstrap_servers) as log,
+        topics.connected(settings) as admin,
+        reader.connected(settings) as log,
     ):
         ownership = Ownership(settings, Store(pool, settings.topics), admin, log, crash)
         ownership.consumer = NoConsumer()  # type: ignore[assignment]
@@ -127,8 +127,8 @@ async def test_a_topic_made_anew_is_not_read(
     settings = settings.model_copy(
         update={"topic_prefix": f"{name}.", "consumer_group": name, "api_port": 0}
     )
-    servers, events = settings.kafka_bootstrap_servers, settings.topics.events
-    await topics.apply(servers, settings.topics, partitions=4)
+    events = settings.topics.events
+    await topics.apply(settings, partitions=4)
     worker = await service("processor", settings=settings)
     for number in range(3):
         await send(settings, execution("acme", f"old-{number}")[:3], partition=number)
@@ -136,12 +136,12 @@ async def test_a_topic_made_anew_is_not_read(
         await positions.reach_end()
     await worker.stop()
 
-    async with topics.connected(servers) as admin, asyncio.timeout(DEADLINE):
+    async with topics.connected(settings) as admin, asyncio.timeout(DEADLINE):
         await admin.delete_topics([events])
         # It is gone some time after the answer.
         while events in await admin.list_topics():
             pass
-    await topics.apply(servers, settings.topics, partitions=4)
+    await topics.apply(settings, partitions=4)
     for number, count in enumerate([1, 3, 5]):
         await send(settings, execution("acme", f"new-{number}")[:count], partition=number)
 

@@ -33,7 +33,7 @@ async def test_it_is_waited_for(
     receiver: Receiver,
 ) -> None:
     settings = settings.model_copy(update={"kafka_bootstrap_servers": own_kafka.bootstrap_servers})
-    await topics.apply(settings.kafka_bootstrap_servers, settings.topics, partitions=1)
+    await topics.apply(settings, partitions=1)
     worker = await service("webhooks", settings=settings)
     hook = await acme.hook("/a")
     await emit(settings, settings.topics.completions("failed"), [completion(tenant=acme.name)])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from milepost.cli.logs import without_passwords
 from milepost.client import ApiUnavailable, BrokerUnavailable, InvalidEvent, MilepostError
+from milepost.setting_mistakes import variable
 from milepost.settings import Settings
 
 # As cyclopts has it.
@@ -74,7 +75,7 @@ def explain(error: BaseException) -> Failure:
         case Unable():
             return Failure(str(error), error.status)
         case ValidationError() if error.title == Settings.__name__:
-            return Failure(_mistakes(error), MISCONFIGURED)
+            return Failure(_mistakes(error), USAGE)
         case ModuleNotFoundError() if extra := _extra(error):
             sentence = f"this command needs more than the base install: install milepost[{extra}]"
             return Failure(f"{sentence} (pip install 'milepost[{extra}]').", MISCONFIGURED)
@@ -135,11 +136,13 @@ def _mistakes(error: ValidationError) -> str:
     lines = []
     for mistake in error.errors(include_url=False, include_context=False):
         name = str(mistake["loc"][0])
-        field = Settings.model_fields[name]
-        shown = "(hidden)" if "SecretStr" in str(field.annotation) else repr(mistake["input"])
-        lines.append(
-            f"\n  MILEPOST_{name.upper()}={shown}: {mistake['msg']}. {field.description or ''}"
-        )
+        field = Settings.model_fields.get(name)
+        if field is None:  # a variable that is none of ours
+            lines.append(f"\n  {name}: {mistake['msg']}.")
+            continue
+        shown = "=(hidden)" if "SecretStr" in str(field.annotation) else f"={mistake['input']!r}"
+        given = "" if mistake["input"] is None else shown
+        lines.append(f"\n  {variable(name)}{given}: {mistake['msg']}. {field.description or ''}")
     return f"{len(lines)} setting{'s are' if lines[1:] else ' is'} wrong:{''.join(lines)}"
 
 

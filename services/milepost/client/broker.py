@@ -18,6 +18,8 @@ from aiokafka.errors import (
 
 from milepost.client import dead_connections
 from milepost.client.errors import BrokerRefused, BrokerUnavailable, TopicMissing
+from milepost.client.refusal import Refusal, refusal
+from milepost.settings import Settings
 
 # While a broker is away aiokafka reports each attempt. Without logging set up, Python would print
 # those lines to standard error, beside the one error that says it all.
@@ -36,6 +38,36 @@ _TOPIC_SECONDS: Final = 5
 _CLOSE_SECONDS: Final = 5
 
 
+def connection(settings: Settings) -> dict[str, Any]:
+    """With which arguments every client of aiokafka reaches the broker of these settings."""
+    protocol = settings.kafka_security_protocol
+    arguments = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": protocol,
+        "ssl_context": settings.kafka_tls(),
+    }
+    if protocol.startswith("SASL_"):
+        assert settings.kafka_password is not None, "the settings see to it"
+        arguments |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return arguments
+
+
+@asynccontextmanager
+async def connecting(settings: Settings) -> AsyncIterator[None]:
+    """Turn aiokafka's error of a failed connection into BrokerRefused where the reason is known."""
+    try:
+        yield
+    except KafkaConnectionError:
+        found = await refusal(connection(settings))
+        if found is None:
+            raise
+        raise BrokerRefused(settings.kafka_bootstrap_servers, found.reason) from None
+
+
 @asynccontextmanager
 async def understood(servers: str, seconds: float) -> AsyncIterator[None]:
     """Limit the block to `seconds`, and turn aiokafka's errors into Milepost's."""
@@ -48,21 +80,33 @@ async def understood(servers: str, seconds: float) -> AsyncIterator[None]:
         raise BrokerRefused(servers, str(error)) from None
 
 
-async def start(client: AIOKafkaProducer | AIOKafkaConsumer, servers: str, seconds: float) -> None:
+async def start(
+    client: AIOKafkaProducer | AIOKafkaConsumer, settings: Settings, seconds: float
+) -> None:
     """Start `client`, trying again until a broker answers.
 
     Raises BrokerUnavailable after `seconds`, BrokerRefused when trying again is pointless; the
     client is closed then.
     """
+    servers = settings.kafka_bootstrap_servers
+    found: Refusal | None = None
     try:
         async with understood(servers, seconds):
             while True:
                 try:
                     await client.start()
                 except KafkaConnectionError:
+                    found = await refusal(connection(settings))
+                    if found and found.final:
+                        raise BrokerRefused(servers, found.reason) from None
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     return
+    except BrokerUnavailable as error:
+        await stop(client)
+        if found is None:
+            raise
+        raise BrokerUnavailable(error.servers, error.seconds, found.reason) from None
     except BaseException:
         await stop(client)
         raise

@@ -52,6 +52,7 @@ class DeadLetters:
     """A group's dead-letter topic, to write to. Every method raises the errors of `broker`."""
 
     def __init__(self, settings: Settings, topic: Topic, timeout: float) -> None:
+        self._settings = settings
         self._servers = settings.kafka_bootstrap_servers
         self._topic = topic
         self._timeout = timeout
@@ -66,7 +67,7 @@ class DeadLetters:
         """
         if self._topic.name in (await metadata.fetch_all_metadata()).topics():
             return
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+        admin = AIOKafkaAdminClient(**broker.connection(self._settings))
         try:
             await admin.start()
             [described] = await admin.describe_topics([like])
@@ -107,12 +108,12 @@ class DeadLetters:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._servers,
+                    **broker.connection(self._settings),
                     acks="all",
                     enable_idempotence=True,
                     max_request_size=MAX_OUTGOING_BYTES,
                 )
-                await broker.start(producer, self._servers, self._timeout)
+                await broker.start(producer, self._settings, self._timeout)
                 self._producer = producer
             return self._producer
 
@@ -130,14 +131,13 @@ def retry_group(group: str) -> str:
 
 async def waiting(settings: Settings, group: str, timeout: float = 30) -> list[DeadLetter]:  # noqa: ASYNC109  # as the readers
     """What `group` has put aside and nobody has tried again since, oldest first."""
-    servers = settings.kafka_bootstrap_servers
     partition = TopicPartition(settings.topics.dead_letters(group).name, 0)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, group_id=retry_group(group), enable_auto_commit=False
+        **broker.connection(settings), group_id=retry_group(group), enable_auto_commit=False
     )
-    await broker.start(consumer, servers, timeout)
+    await broker.start(consumer, settings, timeout)
     try:
-        async with broker.understood(servers, timeout):
+        async with broker.understood(settings.kafka_bootstrap_servers, timeout):
             if partition.topic not in (await consumer._client.fetch_all_metadata()).topics():
                 return []
             return [_read(record) for record in await _records(consumer, partition)]

@@ -12,10 +12,11 @@ class BrokerUnavailable(MilepostError):
     is safe.
     """
 
-    def __init__(self, servers: str, seconds: float) -> None:
+    def __init__(self, servers: str, seconds: float, reason: str | None = None) -> None:
         super().__init__(
-            f"no Kafka broker answered at {servers} within {seconds:g} s. "
-            "Is it running? MILEPOST_KAFKA_BOOTSTRAP_SERVERS says where to look."
+            f"no Kafka broker answered at {servers} within {seconds:g} s"
+            + (f": {reason}" if reason else ".")
+            + " Is it running? MILEPOST_KAFKA_BOOTSTRAP_SERVERS says where to look."
         )
         self.servers = servers
         self.seconds = seconds
@@ -25,7 +26,12 @@ class BrokerRefused(MilepostError):
     """The broker answered with an error that trying again does not cure, e.g. missing rights."""
 
     def __init__(self, servers: str, reason: str) -> None:
-        super().__init__(f"the Kafka broker at {servers} refused: {reason}")
+        remedy = (
+            " `milepost topics acls` prints the rights that each service needs."
+            if "uthorizationFailed" in reason
+            else ""
+        )
+        super().__init__(f"the Kafka broker at {servers} refused: {reason}{remedy}")
         self.servers = servers
         self.reason = reason
 
@@ -36,7 +42,8 @@ class TopicMissing(MilepostError):
     def __init__(self, servers: str, topic: str) -> None:
         super().__init__(
             f"the Kafka broker at {servers} has no topic {topic}. "
-            "Run `milepost topics apply`, or correct MILEPOST_TOPIC_PREFIX."
+            "Run `milepost topics apply`, or correct MILEPOST_TOPIC_PREFIX. "
+            "A user without rights is shown no topics: see `milepost topics acls`."
         )
         self.servers = servers
         self.topic = topic

@@ -112,7 +112,7 @@ class Reader(ABC, Generic[Item]):
 
     async def __aenter__(self) -> Self:
         consumer = self._make_consumer()
-        await broker.start(consumer, self._servers, self._timeout)
+        await broker.start(consumer, self._settings, self._timeout)
         try:
             await broker.require_topics(consumer._client, self._sources, self._servers)
             async with broker.understood(self._servers, self._timeout):
@@ -126,7 +126,7 @@ class Reader(ABC, Generic[Item]):
                     await broker.stop(consumer)
                     consumer = self._make_consumer()
                     consumer.subscribe(self._topics, listener=Rebalances(self._let_go))
-                    await broker.start(consumer, self._servers, self._timeout)
+                    await broker.start(consumer, self._settings, self._timeout)
         except BaseException:
             await broker.stop(consumer)
             raise
@@ -252,7 +252,7 @@ class Reader(ABC, Generic[Item]):
     def _make_consumer(self) -> AIOKafkaConsumer:
         session_ms = int(self._settings.session_timeout_seconds * 1_000)
         return AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **broker.connection(self._settings),
             group_id=self._group,
             isolation_level="read_committed",
             enable_auto_commit=False,

@@ -12,10 +12,11 @@ import faust
 import orjson
 import structlog
 from asyncpg import InterfaceError, PostgresError
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from mode.supervisors import CrashingSupervisor
 
 from milepost import tracing
-from milepost.client import dead_connections
+from milepost.client import broker, dead_connections
 from milepost.monitoring import Checks, listening
 from milepost.processor import metrics, months, reader, topics, unattended
 from milepost.processor.ownership import Ownership
@@ -53,7 +54,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     tracing.configure("milepost-processor")
     metrics.count_retries()
     checks = Checks("group", "connections", "partitions")
-    await topics.verify(settings.kafka_bootstrap_servers, settings.topics)
+    await topics.verify(settings)
     async with (
         listening(settings, metrics.REGISTRY, checks),
         _opened(settings, checks) as (app, ownership, reporter),
@@ -94,8 +95,8 @@ async def _opened(
 ) -> AsyncIterator[tuple[Processor, Ownership, Reporter]]:
     async with (
         _connected(settings.dsn) as pool,
-        topics.connected(settings.kafka_bootstrap_servers) as admin,
-        reader.connected(settings.kafka_bootstrap_servers) as log,
+        topics.connected(settings) as admin,
+        reader.connected(settings) as log,
         _maintained(pool),
     ):
         app = _app(settings)
@@ -155,6 +156,7 @@ def _app(settings: Settings) -> Processor:
     app = Processor(
         settings.consumer_group,
         broker=[f"kafka://{server}" for server in servers],
+        broker_credentials=_credentials(settings),
         store="memory://",
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -173,6 +175,19 @@ def _app(settings: Settings) -> Processor:
     )
     app.transport = BatchTransport([*app.conf.broker], app)
     return app
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    """What Faust makes the same arguments of for its clients as `broker.connection` has for ours."""
+    arguments = broker.connection(settings)
+    if "sasl_mechanism" in arguments:
+        return SASLCredentials(
+            mechanism=arguments["sasl_mechanism"],
+            username=arguments["sasl_plain_username"],
+            password=arguments["sasl_plain_password"],
+            ssl_context=arguments["ssl_context"],
+        )
+    return SSLCredentials(arguments["ssl_context"]) if arguments["ssl_context"] else None
 
 
 def _add_agent(app: Processor, settings: Settings, ownership: Ownership) -> None:

@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.types import TP
 
+from milepost.client import broker
 from milepost.processor import metrics
 from milepost.processor.agreement import disagreements, known_relayed, relay_unknown
 from milepost.processor.partition import Partition
@@ -233,7 +234,7 @@ class Ownership:
 
         def new_producer() -> AIOKafkaProducer:
             return AIOKafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap_servers,
+                **broker.connection(self._settings),
                 transactional_id=f"{group}.{tp.topic}.{tp.partition}",
                 transaction_timeout_ms=10_000,
                 request_timeout_ms=10_000,

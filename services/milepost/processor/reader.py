@@ -10,6 +10,7 @@ from faust.types import TP
 from milepost.client import broker
 from milepost.processor import lenient
 from milepost.schemas.binding import Record
+from milepost.settings import Settings
 
 # A connection that nothing comes from any more is given up only when a request on it times out; one
 # that is cancelled before leaves it, dead, to the next. Shorter than whoever asks is willing to wait.
@@ -57,18 +58,19 @@ class Reader:
 
 
 @asynccontextmanager
-async def connected(bootstrap_servers: str) -> AsyncIterator[Reader]:
-    """A reader. Raises KafkaConnectionError when no broker answers."""
+async def connected(settings: Settings) -> AsyncIterator[Reader]:
+    """A reader. Raises as `topics.connected`."""
     lenient.install()
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **broker.connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
         request_timeout_ms=int(REQUEST * 1_000),
     )
     try:
-        await consumer.start()
+        async with broker.connecting(settings):
+            await consumer.start()
         yield Reader(consumer)
     finally:
         await broker.stop(consumer, CLOSE)

@@ -8,7 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from milepost.client import broker
 from milepost.schemas.topics import Topic, Topics
+from milepost.settings import Settings
 
 
 class Applied(NamedTuple):
@@ -40,28 +42,30 @@ class TopicsDiffer(Exception):
 
 
 @asynccontextmanager
-async def connected(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An administration client. Raises KafkaConnectionError when no broker answers."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=10_000)
+async def connected(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administration client.
+
+    Raises KafkaConnectionError when no broker answers, BrokerRefused when it does not let us in.
+    """
+    admin = AIOKafkaAdminClient(**broker.connection(settings), request_timeout_ms=10_000)
     try:
-        await admin.start()
+        async with broker.connecting(settings):
+            await admin.start()
         yield admin
     finally:
         await admin.close()
 
 
-async def apply(
-    bootstrap_servers: str, topics: Topics, *, partitions: int, replication: int = 1
-) -> list[Applied]:
+async def apply(settings: Settings, *, partitions: int, replication: int = 1) -> list[Applied]:
     """Create the topics that are missing and set the configuration of the others.
 
     `partitions` counts for new topics only: more partitions would move keys of running executions.
     Raises aiokafka.errors.KafkaError when the broker is away or refuses.
     """
-    async with connected(bootstrap_servers) as admin:
+    async with connected(settings) as admin:
         existing = set(await admin.list_topics())
         applied = []
-        for topic in topics.declared():
+        for topic in settings.topics.declared():
             if topic.name not in existing:
                 outcome = await _create(admin, topic, partitions, replication)
             elif await _differences(admin, topic):
@@ -74,10 +78,10 @@ async def apply(
         return applied
 
 
-async def verify(bootstrap_servers: str, topics: Topics) -> None:
+async def verify(settings: Settings) -> None:
     """Raise TopicsDiffer, naming every difference, unless the topics are as declared."""
-    async with connected(bootstrap_servers) as admin:
-        found = await differences(admin, topics)
+    async with connected(settings) as admin:
+        found = await differences(admin, settings.topics)
     if found:
         raise TopicsDiffer("; ".join(map(str, found)) + ". Run: milepost topics apply")
 

@@ -20,6 +20,7 @@ from milepost.client import (
     State,
     Subscriber,
     WaitTimeout,
+    broker,
 )
 from milepost.schemas.values import TERMINAL
 from milepost.settings import Settings
@@ -85,7 +86,7 @@ async def _count(settings: Settings) -> Counter[tuple[str, State]]:
     counted: Counter[tuple[str, State]] = Counter()
     consumer = AIOKafkaConsumer(
         *(settings.topics.completions(state) for state in TERMINAL),
-        bootstrap_servers=settings.kafka_bootstrap_servers,
+        **broker.connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
