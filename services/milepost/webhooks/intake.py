@@ -46,7 +46,6 @@ class Intake:
         self, settings: Settings, pool: Pool, wake: Callable[[], None], checks: Checks
     ) -> None:
         self._settings = settings
-        self._settings = settings
         self._servers = settings.kafka_bootstrap_servers
         self._topics = sorted(settings.topics.completions(state) for state in TERMINAL)
         self._group = f"{settings.consumer_group}.webhooks"
