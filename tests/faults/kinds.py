@@ -21,7 +21,7 @@ from faults import ambiguous
 from faults.proxy import Proxy
 from faults.supervised import Supervised
 from faults.system import System
-from signals import following
+from signals import Positions, end_of, following
 from stack import Service
 
 Strike: TypeAlias = Callable[[System], AbstractAsyncContextManager[None]]
@@ -32,6 +32,7 @@ STOPPED: Final = 3.0
 # Longer than any timeout of the clients: the longest are 15 s.
 FORGOTTEN: Final = 30.0
 STOP: Final = 5.0  # seconds that an orderly end may take
+MORE: Final = 3  # workers: with the two there are, one more than there are partitions
 _OFTEN: Final = {
     ("processor", "SIGKILL"): 3,
     ("processor", "SIGSTOP"): 1,
@@ -132,10 +133,30 @@ async def _end_sessions(look: asyncpg.Connection) -> int:
 
 @asynccontextmanager
 async def _rebalances(system: System) -> AsyncIterator[None]:
-    """Workers leave and come again, in order and not, each time before the last has settled."""
-    for leave in (Service.stop, Service.kill, Service.stop, Service.kill):
-        await leave(await _processor(system).up())
+    """More workers join, until one has no partition; they leave again, in order and not, as do others."""
+    more: list[Service] = []
+    try:
+        async with following(system.direct) as positions:
+            for _ in range(MORE):
+                more.append(await Service.start(system.through, system.logs, "processor"))
+                await _progress(system, positions)
+            for leave, worker in zip((Service.stop, Service.kill, Service.stop), more, strict=True):
+                await leave(worker)
+                await _progress(system, positions)
+            for leave in (Service.stop, Service.kill):
+                await leave(await _processor(system).up())
+                await _progress(system, positions)
+    finally:
+        for worker in more:
+            await worker.kill()
     yield
+
+
+async def _progress(system: System, positions: Positions) -> None:
+    """Until more is folded than now, if there is more."""
+    folded = await positions.reach(0)
+    end = await end_of(system.direct, system.direct.topics.events)
+    await positions.reach(min(folded + 1, end))
 
 
 @asynccontextmanager
