@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 from aiokafka.errors import KafkaError
 
+from milepost.client import MilepostError
 from milepost.doctor.checks import CHECKS, Check
 from milepost.doctor.findings import CannotLook, Finding, Severity, error, skipped
 from milepost.doctor.stack import Stack, opened
@@ -65,6 +66,8 @@ async def _look(stack: Stack, check: Check) -> list[Finding]:
         return [error(_text(broken), where, "Look at the log of Postgres.")]
     except KafkaError as broken:
         return [error(_text(broken), where, "Look at the log of Kafka, and at the ACLs there.")]
+    except MilepostError as refusal:
+        return [error(str(refusal), where, "See to what is said here.")]
     except Exception as broken:  # noqa: BLE001 - what one check stumbles over must not hide the others
         found = f"the check itself failed: {_text(broken)}"
         return [error(found, where, "Report it: this is a mistake in Milepost.")]

@@ -1,9 +1,10 @@
 """How long the oldest record has waited: to be folded, and then to be sent out."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from faust.types import TP
 
@@ -83,12 +84,16 @@ async def _positions(stack: Stack) -> dict[TP, tuple[int, int | None]]:
 async def _group_offsets(stack: Stack, partitions: list[TP]) -> dict[TP, int]:
     """What the group has committed, where it has."""
     names = [TopicPartition(*tp) for tp in partitions]
-    async with stack.admin() as admin:
+
+    async def ask(admin: AIOKafkaAdminClient) -> Any:
         group = stack.settings.consumer_group
         offsets = await admin.list_consumer_group_offsets(group, partitions=names)
-    if missing := set(names) - offsets.keys():
-        # How the client shows an error of the whole group: its coordinator is not there yet.
-        raise GroupCoordinatorNotAvailableError(f"{stack.group}: {sorted(missing)}")
+        if set(names) - offsets.keys():
+            # How the client shows an error of the whole group: its coordinator is not there yet.
+            raise GroupCoordinatorNotAvailableError(stack.group)
+        return offsets
+
+    offsets = await stack.of_group(ask)
     return {TP(*name): offsets[name].offset for name in names if offsets[name].offset >= 0}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import for_code
 
@@ -48,11 +49,14 @@ async def alive(stack: Stack) -> list[Finding]:
 
 
 async def _group(stack: Stack) -> _Group:
-    async with stack.admin() as admin:
+    async def ask(admin: AIOKafkaAdminClient) -> Any:
         [answer] = await admin.describe_consumer_groups([stack.settings.consumer_group])
-    [(code, _, state, _, _, members)] = [described[:6] for described in answer.groups]
-    if code:
-        raise for_code(code)(stack.group)
+        [(code, *group)] = answer.groups
+        if code:
+            raise for_code(code)(stack.group)
+        return group
+
+    _, state, _, _, members, *_ = await stack.of_group(ask)
     return _Group(state, len(members), set(_assigned(stack.settings.topics.events, members)))
 
 

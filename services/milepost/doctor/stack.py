@@ -1,22 +1,35 @@
 """The stack that is looked at, and the ways to its parts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
+import stamina
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 
 from milepost.doctor.findings import CannotLook
 from milepost.processor import reader, topics
 from milepost.projections.statements import statement
 from milepost.settings import Settings
 
+T = TypeVar("T")
+
 # What waits for longer has nobody who sees to it, or too few.
 LATE: Final = timedelta(seconds=60)
 CONNECT_SECONDS: Final = 5.0
+# A broker that had no group yet makes a topic for their offsets first.
+_COORDINATOR_SECONDS: Final = 5.0
+_NO_COORDINATOR: Final = (
+    GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError,
+)  # fmt: skip
 _CONNECTIONS: Final = 4
 _CLOSE_SECONDS: Final = 1.0
 _SESSION: Final = {
@@ -51,11 +64,11 @@ class Stack(NamedTuple):
 
     def admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
         """A connection to the broker. Raises KafkaError."""
-        return topics.connected(self.settings.kafka_bootstrap_servers)
+        return topics.connected(self.settings)
 
     def reader(self) -> AbstractAsyncContextManager[reader.Reader]:
         """A reader of the events topic. Raises KafkaError."""
-        return reader.connected(self.settings.kafka_bootstrap_servers)
+        return reader.connected(self.settings)
 
     async def events_partitions(self) -> list[int]:
         """The partitions of the events topic. Raises CannotLook where there is no such topic."""
@@ -65,6 +78,17 @@ class Stack(NamedTuple):
                 raise CannotLook(f"because of topics: {events} does not exist")
             [described] = await admin.describe_topics([events])
         return sorted(partition["partition"] for partition in described["partitions"])
+
+    async def of_group(self, ask: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+        """The broker's answer about the consumer group, whose coordinator may still be on its way."""
+        async with self.admin() as admin:
+            async for attempt in stamina.retry_context(
+                on=_NO_COORDINATOR,
+                attempts=None, timeout=_COORDINATOR_SECONDS, wait_initial=0.1, wait_max=0.5,
+            ):  # fmt: skip
+                with attempt:
+                    return await ask(admin)
+        raise AssertionError("unreachable: the retries end by returning or raising")
 
     async def fetch(self, name: str, *arguments: Any) -> "list[asyncpg.Record]":
         """The rows of the statement `doctor/<name>`."""
