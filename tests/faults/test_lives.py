@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from typing import Any
 
 import asyncpg
@@ -21,7 +21,6 @@ import pytest
 from pydantic import SecretStr
 
 from milepost.api import serve as serve_api
-from milepost.processor import topics
 from milepost.processor.app import serve as serve_processor
 from milepost.settings import Settings
 from milepost.webhooks import serve as serve_webhooks
@@ -66,16 +65,6 @@ async def look(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.fixture
-async def created(settings: Settings) -> None:
-    """A topic is not everywhere yet when its creation is answered."""
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            with suppress(topics.TopicsDiffer):
-                await topics.verify(settings)
-                return
-
-
 @pytest.mark.parametrize(
     ("serve", "lives"),
     # One life of a processor takes as long as several of the others.
@@ -88,7 +77,6 @@ async def test_it_leaves_nothing_behind(
     settings: Settings,
     look: asyncpg.Connection,
     collector: None,
-    created: None,
 ) -> None:
     keys = SecretStr(base64.urlsafe_b64encode(os.urandom(32)).decode())
     settings = settings.model_copy(update={"webhook_keys": keys})

@@ -1,12 +1,14 @@
-"""Workers that join a group: several at once, and more of them than there are partitions."""
+"""Workers that come: before their topics do, several at once, more than there are partitions."""
 
 import asyncio
+
+import pytest
 
 from conftest import StartService
 from milepost.processor import topics
 from milepost.settings import Settings
 from processor.history import execution, send
-from signals import following
+from signals import DEADLINE, following
 
 
 async def test_two_that_start_at_once_in_a_group_without_offsets(
@@ -38,3 +40,13 @@ async def test_one_without_a_partition_is_ready_and_takes_over(
         await send(settings, history[2:])
         await positions.reach(len(history))
     assert await late.stop() == 0, late.tail()
+
+
+async def test_topics_that_are_being_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "SPREAD", DEADLINE)
+    settings = settings.model_copy(update={"topic_prefix": f"{settings.consumer_group}-coming."})
+    verifying = asyncio.create_task(topics.verify(settings))
+    await topics.apply(settings, partitions=1)
+    await verifying

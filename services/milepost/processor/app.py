@@ -62,8 +62,8 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
         ownership.on_assigned = _announce_once(ready, checks)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
         loop.set_exception_handler(unattended.report)
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await app.start()
         try:
@@ -73,15 +73,15 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
             await app.stop()
         if app.crash_reason is not None:
             raise app.crash_reason
-
     _log.info("stopped")
+
 
 class Processor(faust.App):
     """The Faust app."""
 
-    def _create_directories(self) -> None:
     logger = FAUST
 
+    def _create_directories(self) -> None:
         """Make no folders where it is started: Faust keeps tables in them, of which we have none."""
 
     async def wait_crashed(self) -> None:

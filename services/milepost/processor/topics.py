@@ -1,16 +1,22 @@
 """Makes the broker's topics agree with the ones declared in the contract, and checks that they do."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from milepost.client import broker
 from milepost.schemas.topics import Topic, Topics
 from milepost.settings import Settings
+
+# Seconds in which a topic that was made just now gets known everywhere, and between two looks.
+SPREAD: Final = 2.0
+PAUSE: Final = 0.2
 
 
 class Applied(NamedTuple):
@@ -79,11 +85,13 @@ async def apply(settings: Settings, *, partitions: int, replication: int = 1) ->
 
 
 async def verify(settings: Settings) -> None:
-    """Raise TopicsDiffer, naming every difference, unless the topics are as declared."""
+    """Raise TopicsDiffer, naming every difference, unless the topics are as declared within seconds."""
+    deadline = time.monotonic() + SPREAD
     async with connected(settings) as admin:
-        found = await differences(admin, settings.topics)
-    if found:
-        raise TopicsDiffer("; ".join(map(str, found)) + ". Run: milepost topics apply")
+        while found := await differences(admin, settings.topics):
+            if time.monotonic() > deadline:
+                raise TopicsDiffer("; ".join(map(str, found)) + ". Run: milepost topics apply")
+            await asyncio.sleep(PAUSE)
 
 
 async def differences(admin: AIOKafkaAdminClient, topics: Topics) -> list[Difference]:
@@ -115,6 +123,8 @@ async def _create(
 async def _differences(admin: AIOKafkaAdminClient, topic: Topic) -> list[Difference]:
     [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name)])
     [(code, message, _, _, entries)] = answer.resources
+    if code == UnknownTopicOrPartitionError.errno:
+        return [Difference(topic.name)]
     if code:
         raise for_code(code)(f"{topic.name}: {message}")
     found = {entry[0]: entry[1] for entry in entries}
