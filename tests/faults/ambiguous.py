@@ -10,6 +10,8 @@ import os
 import random
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +31,23 @@ _execute_many: Final = _Connection._executemany
 def install() -> None:
     """From now on, the share of Milepost's commits that the variable says raises."""
     share = float(os.environ[VARIABLE])
+    _strike(lambda: random.random() < share)
 
+
+@contextmanager
+def struck(decide: Callable[[], bool]) -> Iterator[None]:
+    """Until the block ends, those of Milepost's commits raise of which `decide` says so."""
+    before = _Connection.execute, _Connection._execute, _Connection._executemany
+    _strike(decide)
+    try:
+        yield
+    finally:
+        _Connection.execute, _Connection._execute, _Connection._executemany = before
+
+
+def _strike(decide: Callable[[], bool]) -> None:
     def perhaps(connection: Any) -> None:
-        if random.random() < share and _is_mileposts(connection) and not _for_a_test():
+        if _is_mileposts(connection) and not _for_a_test() and decide():
             connection.terminate()
             raise asyncpg.ConnectionDoesNotExistError("committed, and nobody knows")
 

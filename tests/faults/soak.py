@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import httpx2
@@ -51,7 +52,7 @@ class Soak:
         """What came of it. Fails where anything is lost or twice; the courses are not judged."""
         servers, url = self._system.direct.kafka_bootstrap_servers, self._system.direct.api_url
         async with (
-            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=10) as api,
+            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as api,
             AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5) as publisher,
         ):
             await self._begin(api, 0)
@@ -148,13 +149,15 @@ class Soak:
     async def _stream(self, api: httpx2.AsyncClient) -> None:
         """One reader of a tenant's stream, who goes on to the next one's."""
         while True:
-            slug = self._slug
-            async with api.stream("GET", f"/v1/tenants/{slug}-2/stream") as answer:
-                assert answer.status_code == 200
-                async for line in answer.aiter_lines():
-                    self._streamed += line.startswith("data:")
-                    if slug != self._slug:
-                        break
+            path = f"/v1/tenants/{self._slug}-2/stream"
+            with suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(self._period),
+                    api.stream("GET", path, timeout=None) as answer,
+                ):
+                    assert answer.status_code == 200
+                    async for line in answer.aiter_lines():
+                        self._streamed += line.startswith("data:")
 
     async def _sample(self) -> None:
         look = await self._system.look()
