@@ -55,7 +55,13 @@ def tool(name: str, *arguments: str | Path, given: str | None = None) -> str:
     program = _TOOLS / name
     assert program.exists(), "the tools are not installed: run `make deploy-check`"
     ended = subprocess.run(
-        [program, *arguments], check=False, input=given, capture_output=True, text=True, timeout=60
+        [program, *arguments],
+        check=False,
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
