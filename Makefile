@@ -81,6 +81,7 @@ check: setup ## Lint, formatting, types, import rules
 schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
 	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
+	@$(BIN)/python -m milepost.cli.metrics_reference docs/reference/metrics.md
 
 bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
