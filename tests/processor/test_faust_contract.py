@@ -50,6 +50,9 @@ def test_the_pinned_versions_are_installed() -> None:
             "_fetch_records",
             ["self", "consumer", "active_partitions", "timeout", "max_records"],
         ),
+        (driver.AIOKafkaConsumerThread, "on_thread_stop", ["self"]),
+        (driver.AIOKafkaConsumerThread, "on_crash", ["self", "msg", "fmt", "kwargs"]),
+        (driver.AIOKafkaConsumerThread, "_stopped_set", ["self"]),
         (_MemoryRecordsPy, "_cache_next", ["self", "len_offset", "log_overhead"]),
         (_DefaultRecordBatchPy, "_maybe_uncompress", ["self"]),
     ],
@@ -100,6 +103,11 @@ def test_folders_are_made_by_the_method_that_makes_none_here() -> None:
 def test_a_seek_follows_every_assignment_before_the_flow_resumes() -> None:
     source = inspect.getsource(Recovery._resume_streams)
     assert source.index("consumer.perform_seek()") < source.index("consumer.resume_flow()")
+
+
+def test_an_assignment_of_nothing_is_not_sought_but_is_told() -> None:
+    source = inspect.getsource(App._on_partitions_assigned)
+    assert "self.on_partitions_assigned.send)(assigned)" in source
 
 
 def test_another_rebalance_ends_a_recovery_and_the_next_assignment_begins_one() -> None:
