@@ -42,6 +42,10 @@ async def spoilt(kafka: str, postgres: str, keys: Path) -> AsyncIterator[Setting
         connection = await asyncpg.connect(settings.dsn)
         await connection.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
         await connection.execute(SPOILT_SQL.replace(":events", f"'{settings.topics.events}'"))
+        # From here on it is only looked at.
+        await connection.execute(
+            f"ALTER DATABASE {database} SET default_transaction_read_only = on"
+        )
         await connection.close()
         yield settings
         await server.execute(f"DROP DATABASE {database} WITH (FORCE)")

@@ -86,6 +86,7 @@ async def test_a_healthy_stack_and_then_a_stopped_processor(
         ("topics", "error", "quarantine.v1 does not exist", "milepost topics apply"),
         ("topics", "error", "retention.ms=60000, not 1209600000", "milepost topics apply"),
         ("topics", "error", "CreateTime, not LogAppendTime", "milepost topics apply"),
+        ("server", "error", "its transactions are read-only", "default_transaction_read_only = off"),
         ("durability", "warning", "synchronous_commit is off", "SET synchronous_commit = on"),
         ("migrations", "error", "not applied: 0009_api_keys", "milepost db migrate"),
         ("migrations", "warning", "newer version: 9999_newer", "Install the version"),
@@ -124,7 +125,7 @@ def test_what_is_no_mistake_is_not_named(report: Report) -> None:
     expected = {"topics": 3, "migrations": 2, "months": 3, "positions": 3, "webhooks": 3}
     found = troubles(report)
     assert {name: len(found[name]) for name in expected} == expected, found
-    assert found.keys().isdisjoint({"broker", "replicas", "database", "server", "rights"})
+    assert found.keys().isdisjoint({"broker", "replicas", "database", "rights"})
 
 
 async def test_the_command_ends_with_1_and_tells_machines(broken: Settings, tmp_path: Path) -> None:
@@ -184,9 +185,11 @@ async def test_servers_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     assert troubles(report) == {"broker": hung, "database": hung, "api": hung}
 
 
-async def test_a_role_with_fewer_rights_and_a_wrong_password(broken: Settings) -> None:
+async def test_a_role_with_fewer_rights_and_a_wrong_password(
+    broken: Settings, postgres: str
+) -> None:
     role = f"doctor_{broken.consumer_group[-12:]}"
-    connection = await asyncpg.connect(broken.dsn)
+    connection = await asyncpg.connect(postgres)
     await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
     try:
         place = broken.database_place

@@ -1,7 +1,7 @@
 """The database server: does it answer, is it one that Milepost can use, and does it keep what it is told?"""
 
 import socket
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -16,6 +16,7 @@ _LEAST_VERSION: Final = 17
 _CROWDED: Final = 0.8
 _WRITTEN: Final = (*TABLES, "event_log", "positions", "requests")
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
+_PSQL: Final = 'psql "$MILEPOST_DATABASE_URL"'
 _START: Final = (
     "Start it; `milepost up` starts one on this machine. MILEPOST_DATABASE_URL says where to look."
 )
@@ -54,10 +55,10 @@ async def server(stack: Stack) -> list[Finding]:
         remedy = "Put the primary into MILEPOST_DATABASE_URL."
         findings.append(error("it is a standby: nothing can be written", stack.postgres, remedy))
     elif row["read_only"]:
-        remedy = 'psql "$MILEPOST_DATABASE_URL" -c "' + _database_default(
-            row["database"], "default_transaction_read_only", "off"
-        )
-        findings.append(error("its transactions are read-only", stack.postgres, f'{remedy}"'))
+        setting = "default_transaction_read_only = off"
+        # First for the session itself, which could not change it either.
+        remedy = f"{_PSQL} -c 'SET {setting}' -c 'ALTER DATABASE {row['database']} SET {setting}'"
+        findings.append(error("its transactions are read-only", stack.postgres, remedy))
     if row["used"] > _CROWDED * row["most"]:
         found = f"{row['used']} of {row['most']} connections are in use"
         remedy = "Raise max_connections, or run fewer services."
@@ -74,8 +75,8 @@ async def durability(stack: Stack) -> list[Finding]:
         warning(
             f"{row['name']} is off: a crash of the machine can take committed batches with it",
             stack.postgres,
-            f'psql "$MILEPOST_DATABASE_URL" -c "ALTER SYSTEM SET {row["name"]} = on"'
-            ' -c "SELECT pg_reload_conf()" (or where Postgres is started with it)',
+            f"{_PSQL} -c 'ALTER SYSTEM SET {row['name']} = on' -c 'SELECT pg_reload_conf()'"
+            " (or where Postgres is started with it)",
         )
         for row in rows
         if row["setting"] == "off"
@@ -112,7 +113,3 @@ async def migrations(stack: Stack) -> list[Finding]:
         remedy = "Install the version of Milepost that the other services have."
         findings.append(warning(text, stack.postgres, remedy))
     return findings or [ok("all of this version's are applied", stack.postgres)]
-
-
-def _database_default(database: Any, setting: str, value: str) -> str:
-    return f"ALTER DATABASE {database} SET {setting} = {value}"
