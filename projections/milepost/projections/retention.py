@@ -27,6 +27,8 @@ from milepost.projections.statements import statement
 # Records that are held in memory at once: each may have megabytes.
 _BLOCK: Final = 100
 _ATTEMPTS: Final = 5
+_BUSY: Final = (LockNotAvailableError, DeadlockDetectedError)
+_IN_USE: Final = "somebody uses the log for long (pg_stat_activity shows who): run it again"
 _PARTITION: Final = re.compile(r"event_log_(\d{4})_(\d{2})")
 _SESSION: Final = {
     "application_name": "milepost-retention",
@@ -97,7 +99,10 @@ async def _out_of_default(
             reason = "records came after the month was archived: they stay in the default partition"
             stay.append(Outcome(found.name, reason=reason))
         elif make:
-            await make_partition(connection, found)
+            try:
+                await make_partition(connection, found)
+            except _BUSY:
+                stay.append(Outcome(found.name, reason=_IN_USE))
         else:
             stay.append(Outcome(found.name, reason=await _why_not(connection, found)))
     return stay
@@ -110,16 +115,18 @@ async def _archive(
         return Outcome(found.name, reason=await _why_not(connection, found))
     async with connection.transaction():
         # Names are matched, or made from a datetime. Nobody writes into this month from here on.
-        await connection.execute(f"LOCK TABLE {found.name} IN SHARE MODE")
-        if reason := await _why_not(connection, found):
+        reason = await _lock(connection, f"{found.name} IN SHARE MODE")
+        if reason := reason or await _why_not(connection, found):
             return Outcome(found.name, reason=reason)
         spans = await connection.fetch(statement("retention/spans"), *found[1:])
         path = folder / f"{found.name}.jsonl.gz"
         written = await _write(connection, path, found, spans, report)
         # Whoever places a hold from here on waits, and then finds the month gone.
-        await connection.execute("LOCK TABLE legal_holds IN SHARE MODE")
-        reason = await _why_held(connection, found) or await _lock_log(connection)
-        if reason:
+        reason = await _lock(connection, "legal_holds IN SHARE MODE")
+        reason = reason or await _why_held(connection, found)
+        # All processors would wait for somebody who stops here.
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '5s'")
+        if reason := reason or await _lock(connection, "event_log IN ACCESS EXCLUSIVE MODE"):
             return Outcome(found.name, reason=reason)
         dropped = await _take_out(connection, found, path.name, written, spans)
     records = written.counts.get("record", 0)
@@ -224,17 +231,16 @@ def _recorded(spans: list[Any]) -> tuple[datetime | None, datetime | None]:
     return min(firsts, default=None), max(lasts, default=None)
 
 
-async def _lock_log(connection: asyncpg.Connection) -> str | None:
-    """Take the whole log for a moment; why that cannot be, None once it is."""
-    await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '5s'")
+async def _lock(connection: asyncpg.Connection, what: str) -> str | None:
+    """Lock a table until the transaction ends; why that cannot be, None once it is."""
     for _ in range(_ATTEMPTS):
         try:
             async with connection.transaction():
-                await connection.execute("LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE")
-        except (LockNotAvailableError, DeadlockDetectedError):
+                await connection.execute(f"LOCK TABLE {what}")
+        except _BUSY:
             continue
         return None
-    return "somebody reads the log for long (pg_stat_activity shows who); its file is written: run it again"
+    return _IN_USE
 
 
 async def _take_out(

@@ -249,7 +249,7 @@ def _facts(result: "Result") -> Iterator[tuple[str, str]]:
     if result.carried_over:
         yield (
             "carried over",
-            f"{result.carried_over:,} executions whose log is incomplete, as they are",
+            f"{result.carried_over:,} executions whose log is incomplete or archived, as they are",
         )
     if result.quarantined:
         yield "quarantined", f"{result.quarantined:,} records that are events by now; not folded"
