@@ -162,6 +162,23 @@ async def test_a_request_with_its_key(client: MilepostClient, api: StubApi, exec
     assert caught.value.field == "key"
 
 
+async def test_a_request_is_repeated_under_its_key(
+    client: MilepostClient, api: StubApi, execution: str
+) -> None:
+    path = "/v1/tenants/acme/executions"
+    pending = view(execution, State.PENDING, 0).model_dump(mode="json")
+    away = problem(503, "The database is away")
+    api.answers["POST", path] = [away, JSONResponse(pending, 202)]
+    assert (await client.request("acme", "provision", key="one")).execution_id == execution
+    keys = [request.headers["idempotency-key"] for request in api.seen[-2:]]
+    assert keys == ["one", "one"]
+    asked = len(api.seen)
+    api.answers["POST", path] = [away] * 10
+    with pytest.raises(ApiUnavailable, match="503"):
+        await client.request("acme", "provision", key="two")
+    assert 1 < len(api.seen) - asked < 10
+
+
 async def test_calling_off(client: MilepostClient, api: StubApi, execution: str) -> None:
     path = f"/v1/executions/{execution}:cancel"
     running = view(execution, State.RUNNING, 2).model_dump(mode="json")

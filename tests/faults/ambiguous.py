@@ -17,8 +17,13 @@ from typing import Any, Final
 
 import asyncpg
 
+# Not the one that Hypothesis sets.
+_dice: Final = random.SystemRandom()
 VARIABLE: Final = "MILEPOST_TEST_AMBIGUOUS_COMMITS"
 _TESTS: Final = str(Path(__file__).parents[1])
+# The session of a rebuild is its lock, so a rebuild that loses it has ended: the remedy is to run it
+# again, which is whoever called it to do.
+_REBUILD: Final = "milepost-rebuild"
 _WRITES: Final = re.compile(r"\b(INSERT INTO|UPDATE \w+|DELETE FROM)\b")
 
 # Any: what is wrapped here asyncpg does not publish.
@@ -31,7 +36,7 @@ _execute_many: Final = _Connection._executemany
 def install() -> None:
     """From now on, the share of Milepost's commits that the variable says raises."""
     share = float(os.environ[VARIABLE])
-    _strike(lambda: random.random() < share)
+    _strike(lambda: _dice.random() < share)
 
 
 @contextmanager
@@ -73,7 +78,8 @@ def _strike(decide: Callable[[], bool]) -> None:
 
 def _is_mileposts(connection: Any) -> bool:
     settings = connection._params.server_settings or {}
-    return str(settings.get("application_name", "")).startswith("milepost-")
+    name = str(settings.get("application_name", ""))
+    return name.startswith("milepost-") and name != _REBUILD
 
 
 def _for_a_test() -> bool:

@@ -29,14 +29,15 @@ async def committed(acquire: Acquire) -> AsyncIterator[Connection]:
     Raises OutcomeUnknown; after any other error nothing was changed. `acquire` gives connections: this
     one, and another where the first was lost.
     """
-    number: str | None = None
+    number, ends = None, False
     try:
         async with acquire() as connection, connection.transaction():
             yield connection
             number = await connection.fetchval(statement("transaction_number"))
+            ends = True
     except Exception:
-        # Before that it was not being committed; without a number it has changed nothing.
-        if number is None or not await _was_committed(acquire, number):
+        # One without a number has changed nothing: whatever became of it, it is done.
+        if not ends or (number is not None and not await _was_committed(acquire, number)):
             raise
 
 

@@ -326,7 +326,7 @@ async def _persistently(operation: Callable[[], Awaitable[T]]) -> T:
     Each attempt forgets what was read, reads the position again and folds what is left.
     """
     async for attempt in stamina.retry_context(
-        on=_may_pass, attempts=ATTEMPTS, timeout=30, wait_initial=0.01, wait_max=2.0
+        on=_may_pass, attempts=ATTEMPTS, timeout=30, wait_initial=0.1, wait_max=2.0, wait_jitter=0.1
     ):
         with attempt:
             return await operation()

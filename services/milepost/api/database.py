@@ -82,6 +82,11 @@ class _Session(asyncpg.Connection):
             self._shown = visible
         self._heard = now
 
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # asyncpg's shape
+        """Take leave of Postgres, but not for long: it may not hear."""
+        with suppress(TimeoutError):
+            await super().close(timeout=timeout or _CLOSE_SECONDS)
+
 
 class Database:
     """A pool of connections; opens them when they are needed, so that Postgres may come later.
@@ -171,8 +176,9 @@ class Database:
         For what changes nothing when it has been done already: cheaper than a transaction.
         """
         async for attempt in stamina.retry_context(
-            on=_was_lost, attempts=_ATTEMPTS, timeout=_ACQUIRE_SECONDS, wait_initial=0.01
-        ):
+            on=_was_lost, attempts=_ATTEMPTS, timeout=_ACQUIRE_SECONDS,
+            wait_initial=0.01, wait_jitter=0.01,
+        ):  # fmt: skip
             with attempt:
                 async with self.acting_for(tenant) as connection:
                     return await work(connection)

@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote
 
 import httpx2
+import stamina
 from pydantic import BaseModel, ValidationError
 
 from milepost.client.errors import ApiError, ApiUnavailable
@@ -14,6 +15,7 @@ from milepost.schemas.notifications import OPEN
 Model = TypeVar("Model", bound=BaseModel)
 
 _PASSING: Final = frozenset({429, 502, 503, 504})
+_ATTEMPTS: Final = 4
 # The API gives a sign of life every 15 seconds; after missing two of them a connection is dead.
 _SILENCE_SECONDS: Final = 40.0
 _NO_CONTENT: Final = 204
@@ -90,6 +92,22 @@ class Calls:
         if not answer.is_success:
             self._refuse(answer)
         return answer
+
+    async def send_repeatedly(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[bytes, bytes] | None,
+    ) -> httpx2.Response:
+        """As `send`, for a request that is the same when it is repeated: also after ApiUnavailable, until
+        the time of one request is over."""
+        async for attempt in stamina.retry_context(
+            on=ApiUnavailable, attempts=_ATTEMPTS, timeout=self._timeout, wait_jitter=0.1
+        ):
+            with attempt:
+                return await self.send(method, path, body=body, headers=headers)
+        raise AssertionError("unreachable: the retries end by returning or raising")
 
     @asynccontextmanager
     async def events(

@@ -120,7 +120,11 @@ class MilepostClient:
         expectations: Mapping[str, float] | None = None,
         requested_by: str | None = None,
     ) -> Execution:
-        """Ask for an operation; the same key and body give the same execution."""
+        """Ask for an operation; the same key and body give the same execution.
+
+        So it is asked for again, a few times, where the API does not answer or only with a passing
+        trouble.
+        """
         body = {
             "operation": operation,
             "provider": provider,
@@ -132,9 +136,8 @@ class MilepostClient:
         }
         path = f"/tenants/{quoted(tenant)}/executions"
         headers = None if key is None else {b"Idempotency-Key": _header("key", key)}
-        return self._calls.parse(
-            Execution, await self._calls.send("POST", path, body=given(body), headers=headers)
-        )
+        answer = await self._calls.send_repeatedly("POST", path, given(body), headers)
+        return self._calls.parse(Execution, answer)
 
     async def cancel(
         self,
