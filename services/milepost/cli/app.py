@@ -53,6 +53,7 @@ topics: Final = App(
     help="The topics on the Kafka broker.\n\nExample: `milepost topics apply --partitions 12`",
 )
 topics.command(services.apply_topics, name="apply")
+topics.command(services.acls)
 app.command(topics)
 
 db: Final = App(name="db", help="The Postgres database.\n\nExample: `milepost db migrate`")

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from milepost.cli import logs, parent
+from milepost.cli.failures import USAGE, Unable
 from milepost.schemas.topics import DEFAULT_PARTITIONS
 from milepost.settings import Settings
 
@@ -84,6 +85,51 @@ def apply_topics(
     else:
         for one in applied:
             print(f"{one.outcome:<9} {one.name}")
+
+
+def acls(
+    *,
+    processor: list[str] | None = None,
+    api: list[str] | None = None,
+    webhooks: list[str] | None = None,
+    publisher: list[str] | None = None,
+    subscriber: list[str] | None = None,
+    worker: list[str] | None = None,
+    operator: list[str] | None = None,
+    group: list[str] | None = None,
+    output: Annotated[Literal["text", "json"], Parameter(name=["--output", "-o"])] = "text",
+) -> None:
+    """Print the rights at the broker that these users need, and no others. Asks no broker.
+
+    Every option may be given several times.
+
+    Example: `milepost topics acls --processor User:milepost-processor --api User:milepost-api`
+
+    Args:
+        processor: Who runs `milepost processor`, e.g. User:processor, or User:CN=processor.
+        api: Who runs `milepost api`.
+        webhooks: Who runs `milepost webhooks`.
+        publisher: Who publishes what a provider reports.
+        subscriber: Who reads completions; the groups are said with `--group`.
+        worker: Who takes work from Milepost and reports on it, `milepost run` included.
+        operator: Who runs `milepost topics apply`.
+        group: A consumer group of the subscribers and workers.
+        output: Calls of kafka-acls.sh, a line each, or one JSON array.
+    """
+    from milepost.rights import Principals, commands, rights
+
+    settings = Settings()
+    who = (processor, api, webhooks, publisher, subscriber, worker, operator, group)
+    principals = Principals(*(tuple(some or ()) for some in who))
+    if wrong := [one for some in principals[:-1] for one in some if not one.startswith("User:")]:
+        raise Unable(f"{wrong[0]!r} is no principal of Kafka's: write User:{wrong[0]}", USAGE)
+    needed = rights(settings, principals)
+    if not needed:
+        raise Unable("say whose rights: --processor User:processor, for one", USAGE)
+    if output == "json":
+        print(json.dumps([one._asdict() for one in needed]))
+    else:
+        print("\n".join(commands(needed, settings.kafka_bootstrap_servers)))
 
 
 def migrate() -> None:
