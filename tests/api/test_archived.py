@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from api.events import started, stream, succeeded
 from api.harness import Api, document, now, requested
 from api.test_history import logged
+from milepost.client import MilepostClient
 from milepost.projections.retention import archive_months
 
 OLD = datetime(2019, 8, 10, 12, tzinfo=UTC)
@@ -48,6 +50,15 @@ async def test_the_execution_is_there_and_its_records_are_said_to_be_archived(
     problem = await api.get(first["record"], 410)
     assert problem["type"] == "/problems/record-archived"
     assert "event_log_2019_08.jsonl.gz" in problem["detail"]
+
+
+async def test_the_client_warns_that_lines_are_missing(api: Api, execution_id: str) -> None:
+    with capture_logs() as logs:
+        async with MilepostClient(api.url) as client:
+            lines = [one.message async for one in client.logs(execution_id)]
+    assert lines == ["too late"]
+    warned = [one for one in logs if one["event"] == "log_lines_archived"]
+    assert [one["records"] for one in warned] == [3]
 
 
 async def test_one_that_is_in_the_log_has_nothing_archived(api: Api, execution_id: str) -> None:

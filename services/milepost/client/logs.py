@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
+import structlog
 from pydantic import BaseModel
 
 from milepost.client.calls import Calls, quoted
@@ -15,6 +16,7 @@ from milepost.schemas.values import TERMINAL, Level, State
 # One request of a long poll.
 _POLL_SECONDS: Final = 30
 _RETRY_SECONDS: Final = 0.5
+_log: Final = structlog.get_logger(__name__)
 
 
 class LogEntry(BaseModel):
@@ -36,6 +38,7 @@ class _Page(BaseModel):
     state: State
     next_page_token: str | None = None
     follow_token: str | None = None
+    archived: dict[str, Any] | None = None
 
 
 async def log_lines(
@@ -59,6 +62,9 @@ async def log_lines(
                 raise
             await asyncio.sleep(_RETRY_SECONDS)
             continue
+        if page.archived is not None and "page_token" not in query:
+            # What comes is not all of it, and may be nothing.
+            _log.warning("log_lines_archived", execution_id=execution_id, **page.archived)
         for entry in page.items:
             yield entry
         query |= {"tail": None, "page_token": page.follow_token}
