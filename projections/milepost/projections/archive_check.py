@@ -77,7 +77,7 @@ def check(path: Path) -> Checked:
                 checked.counts[str(kind)] = checked.counts.get(str(kind), 0) + 1
     _check_ends(checked, trailer)
     manifest = manifest_of(path)
-    if manifest != path and manifest.exists():
+    if manifest.exists():
         _check_manifest(checked, manifest)
     return checked
 
