@@ -23,11 +23,12 @@ _MIB: Final = 2**20
 
 # The dead are those that vacuum has not taken yet: it comes when they are a fifth.
 _SIZES: Final = """
-    SELECT root::text AS name, sum(pg_table_size(tree.relid))::bigint AS heap,
-           sum(pg_indexes_size(tree.relid))::bigint AS indexes,
-           coalesce(sum(stat.n_dead_tup), 0)::bigint AS dead
-    FROM unnest($1::regclass[]) AS root, pg_partition_tree(root) AS tree
-    LEFT JOIN pg_stat_user_tables AS stat USING (relid)
+    SELECT root::text AS name, sum(pg_table_size(part))::bigint AS heap,
+           sum(pg_indexes_size(part))::bigint AS indexes,
+           sum(pg_stat_get_dead_tuples(part))::bigint AS dead
+    FROM unnest($1::regclass[]) AS root
+    LEFT JOIN LATERAL pg_partition_tree(root) AS tree ON true,
+    coalesce(tree.relid, root) AS part
     GROUP BY root
 """
 _SESSIONS: Final = """

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 import httpx2
@@ -47,6 +48,7 @@ class Soak:
         self._begins: list[dict[TopicPartition, int]] = []
         self._samples: list[tuple[float, Sample]] = []
         self._streamed = 0
+        self._over = False
 
     async def run(self) -> tuple[Figures, list[Course]]:
         """What came of it. Fails where anything is lost or twice; the courses are not judged."""
@@ -56,16 +58,20 @@ class Soak:
             AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5) as publisher,
         ):
             await self._begin(api, 0)
+            restarts = self._restarts
             async with asyncio.TaskGroup() as group:
                 others = [
                     *(group.create_task(self._read(api)) for _ in range(READERS)),
-                    *(group.create_task(task) for task in (self._ask(api), self._stream(api))),
-                    group.create_task(self._sample()),
+                    *(group.create_task(task) for task in (self._stream(api), self._sample())),
                 ]
+                asking = group.create_task(self._ask(api))
                 await self._send(publisher, api)
+                self._over = True
+                await asking
                 for task in others:
                     task.cancel()
         recovery = await self._caught_up()
+        assert self._restarts == restarts, "a service ended by itself"
         assert self._streamed, "the streams told nothing"
         return await self._judge(recovery), list(self._courses())
 
@@ -134,7 +140,9 @@ class Soak:
 
     async def _ask(self, api: httpx2.AsyncClient) -> None:
         """An execution a second."""
-        for number in range(self._seconds):
+        for number in count():
+            if self._over:
+                break
             tenant = f"{self._slug}-asked"
             answer = await api.post(
                 f"/v1/tenants/{tenant}/executions",
@@ -196,7 +204,9 @@ class Soak:
         for period, begin in enumerate(self._begins):
             # Executions that began in a period end in the next one.
             end = self._begins[period + 2] if period + 2 < len(self._begins) else None
-            recomputed = recompute(records := await self._records(f"soak-{period}", begin, end))
+            records = await self._records(f"soak-{period}", begin, end)
+            # Beside the loop: the services reach Kafka and Postgres through proxies in it.
+            recomputed = await asyncio.to_thread(recompute, records)
             missing -= recomputed.executions.keys()
             calls = await self._delivered(recomputed, f"soak-{period}-0")
             found = await verdict.judge(self._system, recomputed, f"soak-{period}")
@@ -204,7 +214,7 @@ class Soak:
             calls_repeated += len(calls) - len({call.id for call in calls})
             events += len(records)
         assert not missing
-        assert events == self._events
+        assert events == self._events, f"{events:,} of {self._events:,} are on the topic"
         return Figures(
             "soak", len(self._begins), events, lost, repeated, calls_repeated, round(recovery, 1)
         )
@@ -233,6 +243,10 @@ class Soak:
                         if dict(one.headers)["ce_tenantid"].startswith(f"{slug}-".encode())
                     ]
         return records
+
+    @property
+    def _restarts(self) -> int:
+        return sum(service.restarts for service in self._system.services)
 
     @property
     def _slug(self) -> str:

@@ -102,8 +102,7 @@ def show(title: str, headings: Row, rows: Iterator[Row]) -> None:
     for row in rows:
         table.add_row(*row)
     # As wide as it must be, where the output goes to a file.
-    console = Console()
-    console.print(table, width=max(console.width, 120))
+    Console(width=max(Console().width, 120)).print(table)
 
 
 def _all(figures: Sequence[Figures]) -> Figures:
