@@ -24,6 +24,8 @@ _TESTS: Final = str(Path(__file__).parents[1])
 # The session of a rebuild is its lock, so a rebuild that loses it has ended: the remedy is to run it
 # again, which is whoever called it to do.
 _REBUILD: Final = "milepost-rebuild"
+# Of one that only reads, nothing is in doubt.
+_CHANGES: Final = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 _WRITES: Final = re.compile(r"\b(INSERT INTO|UPDATE \w+|DELETE FROM)\b")
 
 # Any: what is wrapped here asyncpg does not publish.
@@ -57,8 +59,9 @@ def _strike(decide: Callable[[], bool]) -> None:
             raise asyncpg.ConnectionDoesNotExistError("committed, and nobody knows")
 
     async def execute(self: Any, query: str, *arguments: Any, **options: Any) -> str:
+        changes = query == "COMMIT;" and await self.fetchval(_CHANGES)
         status: str = await _execute(self, query, *arguments, **options)
-        if query == "COMMIT;":
+        if changes:
             perhaps(self)
         return status
 
