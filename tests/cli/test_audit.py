@@ -3,14 +3,17 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+import structlog
 
+from milepost.cli import logs
 from milepost.cli.app import app
 from milepost.cli.failures import Unable
 from projections.stored import Log, connected
@@ -20,15 +23,24 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """Runs a command on this module's database: the exit status, and what it printed."""
     monkeypatch.setenv("MILEPOST_DATABASE_URL", database)
+    loggers = [logging.getLogger(name) for name in (None, *logs._LIBRARIES)]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
 
     def command(*arguments: str) -> tuple[int, str]:
         status = app([*arguments])
         return status or 0, capsys.readouterr().out
 
-    return command
+    yield command
+    # Commands set logging up for a process of their own.
+    structlog.reset_defaults()
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 async def _fill(dsn: str) -> tuple[str, str]:
