@@ -77,17 +77,6 @@ class Secured:
         for done in admin.create_acls(bindings).values():
             done.result(_SECONDS)
 
-    def revoke(self, right: Right) -> None:
-        """Take one right back."""
-        one = _binding(right)
-        asked = confluent.AclBindingFilter(
-            one.restype, one.name, one.resource_pattern_type, one.principal, one.host,
-            one.operation, one.permission_type,
-        )  # fmt: skip
-        admin = self._admin()
-        for done in admin.delete_acls([asked]).values():
-            assert len(done.result(_SECONDS)) == 1
-
     def _admin(self) -> Any:
         return confluent.AdminClient({"bootstrap.servers": self.open})
 

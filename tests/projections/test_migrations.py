@@ -231,13 +231,12 @@ class TestAccess:
             ("requests", "INSERT"),
             ("webhook_deliveries", "INSERT"),
             ("webhook_messages", "INSERT"),
-            *(("webhook_endpoints", right) for right in ("INSERT", "UPDATE", "DELETE")),
-            *(("webhook_secrets", right) for right in ("INSERT", "UPDATE", "DELETE")),
+            *(("webhook_endpoints", right) for right in ("INSERT", "DELETE")),
+            *(("webhook_secrets", right) for right in ("INSERT", "DELETE")),
         }
         columns = await owner.fetch("""
             SELECT table_name, column_name FROM information_schema.column_privileges
-            WHERE grantee = 'milepost_api' AND privilege_type = 'UPDATE'
-                AND table_name NOT IN ('webhook_endpoints', 'webhook_secrets')""")
+            WHERE grantee = 'milepost_api' AND privilege_type = 'UPDATE'""")
         assert {tuple(row) for row in columns} == {
             *(("api_keys", column) for column in ("revoked_at", "revoked_by", "last_used_at")),
             ("requests", "published_at"),
@@ -245,6 +244,14 @@ class TestAccess:
                 ("webhook_deliveries", column)
                 for column in ("status", "attempts", "due_at", "ended_at")
             ),
+            *(
+                ("webhook_endpoints", column)
+                for column in (
+                    *("url", "description", "states", "operations", "updated_at"),
+                    *("disabled_at", "disabled_reason", "failing_since"),
+                )
+            ),
+            ("webhook_secrets", "expires_at"),
         }
 
     @pytest.mark.parametrize("table", sorted(TABLES - NOBODYS - {"api_keys"}))

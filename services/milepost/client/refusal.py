@@ -59,7 +59,7 @@ def _explained(error: Exception, connection: Mapping[str, Any]) -> Refusal | Non
         case ssl.SSLError():
             reason = f"TLS fails ({(error.reason or str(error)).lower().replace('_', ' ')})"
             return Refusal(f"{reason}: see MILEPOST_KAFKA_CERT_FILE and {protocol}.", final=True)
-        case KafkaConnectionError():
+        case KafkaConnectionError() | ConnectionResetError() | ConnectionAbortedError():
             reason = f"it closes the connection at once: is {protocol} what it expects"
             if connection["ssl_context"] is not None:
                 reason += ", and MILEPOST_KAFKA_CERT_FILE one that it trusts"

@@ -20,7 +20,6 @@ $$;
 
 GRANT USAGE ON SCHEMA public
 TO milepost_api, milepost_processor, milepost_webhooks, milepost_readonly;
-GRANT SELECT ON _pogo_migration TO milepost_api, milepost_processor, milepost_webhooks;
 
 -- The API writes no other columns: what an endpoint or a secret is, and whose, stays.
 REVOKE UPDATE ON webhook_endpoints, webhook_secrets FROM milepost_api;
@@ -34,7 +33,8 @@ GRANT UPDATE (expires_at) ON webhook_secrets TO milepost_api;
 GRANT SELECT, INSERT, UPDATE ON executions, resources, tenant_activity, positions, projection_state
 TO milepost_processor;
 GRANT SELECT, INSERT ON event_log, execution_links TO milepost_processor;
-GRANT SELECT ON archived_months, archived_offsets TO milepost_processor;
+-- Whether records lie outside the months is seen in the default partition itself.
+GRANT SELECT ON event_log_default, archived_months, archived_offsets TO milepost_processor;
 
 GRANT SELECT ON webhook_endpoints, webhook_secrets, webhook_messages, webhook_deliveries,
     webhook_attempts TO milepost_webhooks;
@@ -49,7 +49,8 @@ CREATE POLICY all_tenants ON webhook_attempts TO milepost_webhooks USING (true);
 -- For people and dashboards: everything but secrets, sealed or hashed.
 GRANT SELECT ON executions, execution_links, resources, tenant_activity, event_log, positions,
     projection_state, requests, webhook_endpoints, webhook_messages, webhook_deliveries,
-    webhook_attempts, audit, archived_months, archived_offsets, legal_holds TO milepost_readonly;
+    webhook_attempts, audit, archived_months, archived_offsets, legal_holds,
+    _pogo_migration TO milepost_readonly;
 GRANT SELECT (
     key_id, name, grants, providers, created_at, created_by, expires_at, revoked_at, revoked_by,
     last_used_at
