@@ -68,6 +68,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        # `Observed` makes the one span of a request, and sends on its context where no span is made.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     execution.add(app.router)

@@ -13,6 +13,8 @@ from milepost import tracing
 from milepost.api import metrics
 
 _NO_ROUTE: Final = "none"
+# Asked every few seconds, by machines: nobody looks for them.
+_UNTRACED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _tracer: Final = trace.get_tracer("milepost.api")
 _log: Final = structlog.get_logger(__name__)
 
@@ -73,6 +75,8 @@ class Observed:
 
 def _span(scope: Scope) -> trace.Span:
     """The caller's span goes on in it; without an SDK it is the caller's, where there is one."""
+    if scope["path"] in _UNTRACED:
+        return trace.INVALID_SPAN
     given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
     context = None if given is None else tracing.remote(given.decode("latin-1"))
     return _tracer.start_span(

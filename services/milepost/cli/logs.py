@@ -12,7 +12,18 @@ from milepost import tracing
 from milepost.settings import Settings
 
 _LIBRARIES: Final = (
-    *("aiokafka", "asyncio", "faust", "httpcore2", "httpx2", "mode", "sse_starlette", "uvicorn"),
+    *(
+        "aiokafka",
+        "asyncio",
+        "faust",
+        "httpcore2",
+        "httpx2",
+        "mode",
+        "opentelemetry",
+        "sse_starlette",
+        "urllib3",
+        "uvicorn",
+    ),
     "milepost.projections.migrate",  # where pogo logs every step as a warning
 )
 _PASSWORD: Final = re.compile(r"(\w://[^:/?#\s@]*:)[^/\s]+@")
