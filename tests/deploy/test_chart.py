@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from deploy.containers import CHART, COMMANDS, DEPLOY, ROOT, of_kind, of_pods, rendered, tool
 from milepost import monitoring
+from milepost.cli import maintenance
+from milepost.cli.app import app
 from milepost.schemas.topics import DEFAULT_PARTITIONS
 from milepost.settings import Settings
 from webhooks.certificates import Authority
@@ -249,6 +251,15 @@ def test_alert_rules_are_those_beside_the_chart() -> None:
     [rules] = of_kind(rendered(*_MANAGED), "PrometheusRule").values()
     assert rules["spec"] == yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())
     assert rules["spec"]["groups"]
+
+
+def test_the_owner_of_the_tables_maintains_them(chart: Documents) -> None:
+    [job] = of_kind(chart, "CronJob").values()
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    command, *_ = app.parse_args(container["args"], exit_on_error=False, print_error=False)
+    assert command is maintenance.maintain
+    [migrate] = of_kind(chart, "Job")["migrate"]["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == migrate["env"]
 
 
 def test_topics_are_made_with_the_contracts_partitions() -> None:
