@@ -37,7 +37,7 @@ smoke: setup ## Fold a small backlog beside the limit; fails when the ratio has 
 	@$(BIN)/pytest tests/benchmarks
 
 test-ambiguous: setup ## Run the tests while every tenth commit is of unknown outcome
-	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks
+	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks --ignore tests/deploy
 
 # How much of each, so that it can be short: make test-faults CYCLES=2 EVENTS=50000 SOAK_SECONDS=120 \
 # INPUTS=20000 LIVES=20 EXAMPLES=100 RUNS=100 KILLS=5
@@ -81,6 +81,7 @@ check: setup ## Lint, formatting, types, import rules
 schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
 	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
+	@$(BIN)/python -m milepost.settings_reference docs/reference/settings.md
 	@$(BIN)/python -m milepost.cli.metrics_reference docs/reference/metrics.md
 
 bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md
