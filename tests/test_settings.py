@@ -8,6 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr, ValidationError
 
+from milepost import settings_reference
 from milepost.cli.failures import explain
 from milepost.sealing import CannotSeal, Seal
 from milepost.settings import Settings
@@ -90,3 +91,71 @@ def test_the_token_of_a_stack_is_for_its_own_api(
     monkeypatch.setenv("MILEPOST_TOKEN", "mp_of_elsewhere")
     assert Settings().bearer == "mp_of_elsewhere"
     assert "mp_of" not in repr(Settings())
+
+
+def said(monkeypatch: pytest.MonkeyPatch, **variables: object) -> str:
+    """What a command says of these variables, without the prefix."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MILEPOST_{name}", str(value))
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    explained = explain(refused.value)
+    assert explained.status == 2
+    return explained.sentence
+
+
+def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = said(
+        monkeypatch,
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_PASWORD="geheim",
+        KAFKA_CERT_FILE="/nowhere.pem",
+        KAFKA_BOOTSTRAP_SERVERS="kafka:9092,kafka:99999",
+        DATABASE_URL="mysql://me:geheim@db/x",
+        JWT_ISSUER="https://issuer.example",
+        API_URL="milepost.example",
+    )
+    assert sentence.startswith("11 settings are wrong:")
+    for part in (
+        "KAFKA_PASWORD: there is no such setting; the nearest is MILEPOST_KAFKA_PASSWORD",
+        "KAFKA_SASL_MECHANISM: is missing: MILEPOST_KAFKA_SECURITY_PROTOCOL is SASL_SSL",
+        "KAFKA_USERNAME: is missing", "KAFKA_PASSWORD: is missing",
+        "KAFKA_CERT_FILE='/nowhere.pem': Path does not point to a file",
+        "KAFKA_KEY_FILE: is missing: MILEPOST_KAFKA_CERT_FILE needs it",
+        "'kafka:99999' is no host:port", "it must begin with postgresql://",
+        "JWT_JWKS: is missing", "API_URL='milepost.example'",
+    ):  # fmt: skip
+        assert part in sentence
+    assert "geheim" not in sentence
+
+
+def test_what_would_have_no_effect_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = said(monkeypatch, KAFKA_PASSWORD="geheim", KAFKA_USERNAME="me")
+    assert "MILEPOST_KAFKA_PASSWORD=(hidden): has no effect" in sentence
+    assert "MILEPOST_KAFKA_USERNAME='me': has no effect" in sentence
+
+
+def test_files_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "not.pem"
+    file.write_text("not a certificate")
+    sentence = said(monkeypatch, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_CA_FILE=file)
+    assert f"MILEPOST_KAFKA_CA_FILE='{file}': holds no certificates in PEM" in sentence
+    monkeypatch.delenv("MILEPOST_KAFKA_CA_FILE")
+    sentence = said(monkeypatch, KAFKA_CERT_FILE=file, KAFKA_KEY_FILE=file)
+    assert f"MILEPOST_KAFKA_CERT_FILE='{file}': cannot be used with the key" in sentence
+
+
+def test_variables_of_kubernetes_and_of_our_own_processes_are_no_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SERVICE_HOST", "WEB_SERVICE_PORT_HTTP", "PORT_8080_TCP_ADDR", "TENANT", "CACHE"):
+        monkeypatch.setenv(f"MILEPOST_{name}", "tcp://10.0.0.1:80")
+    assert Settings().kafka_security_protocol == "PLAINTEXT"
+
+
+def test_the_reference_is_what_make_schemas_writes() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+    assert page.read_text() == settings_reference.page()
+    assert "## Kafka" in page.read_text()

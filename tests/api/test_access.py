@@ -484,8 +484,8 @@ class TestRoutes:
                 assert sent.status_code == status, origin
         with pytest.raises(CannotServe, match=r"access is open.*MILEPOST_API_ACCESS=required"):
             await serve(Settings(api_access="open", api_host="0.0.0.0"))
-        with pytest.raises(CannotServe, match="MILEPOST_JWT_AUDIENCE"):
-            await serve(Settings(jwt_issuer="https://issuer.example"))
+        with pytest.raises(ValidationError, match="MILEPOST_JWT_AUDIENCE"):
+            Settings(jwt_issuer="https://issuer.example")
 
     def test_secrets_are_not_shown(self) -> None:
         clock, issuer = Clock(), Issuer()

