@@ -73,6 +73,8 @@ class Secured:
     def grant(self, rights: Iterable[Right]) -> None:
         """Give these rights."""
         bindings = [_binding(right) for right in rights]
+        if not bindings:  # which the client refuses
+            return
         admin = self._admin()
         for done in admin.create_acls(bindings).values():
             done.result(_SECONDS)

@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
-        description="How Kafka is reached: SSL and SASL_SSL are encrypted; the SASL ones take a username and "
-        "password.",
+        description="How Kafka is reached: SSL and SASL_SSL are encrypted; the SASL ones take a "
+        "username and password.",
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None,
