@@ -82,7 +82,6 @@ schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.schemas.publish schemas/published
 	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
 	@$(BIN)/python -m milepost.settings_reference docs/reference/settings.md
-	@$(BIN)/python -m milepost.settings_reference docs/reference/settings.md
 	@$(BIN)/python -m milepost.cli.metrics_reference docs/reference/metrics.md
 
 bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md

@@ -77,9 +77,7 @@ def apply_topics(
 
     settings = Settings()
     logs.configure_for_commands(settings)
-    applied = asyncio.run(
-        apply(settings, partitions=partitions, replication=replication)
-    )
+    applied = asyncio.run(apply(settings, partitions=partitions, replication=replication))
     if output == "json":
         print(json.dumps([one._asdict() for one in applied]))
     else:
