@@ -6,6 +6,7 @@ endpoint to send spans to, contexts are passed on and no span is made.
 
 import os
 import sys
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,6 +20,7 @@ _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_P
 _SPOKEN: Final = "http/protobuf"
 _REMEDY: Final = "pip install 'milepost[otel]', or unset the variable"
 
+_on: Final = Event()
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -50,6 +52,12 @@ def configure(service: str) -> None:
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: named}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    _on.set()
+
+
+def is_on() -> bool:
+    """Whether spans are sent."""
+    return _on.is_set()
 
 
 def traceparent() -> str | None:

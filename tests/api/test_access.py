@@ -428,7 +428,7 @@ class TestRoles:
 
 class TestRoutes:
     async def test_what_is_open(self, guarded: Guarded) -> None:
-        for path in ("/healthz", "/readyz", "/openapi.json"):
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
             assert await guarded.status(None, path) == 200
             assert await guarded.status("nonsense", path) == 200
 

@@ -166,6 +166,7 @@ async def test_each_service_says_what_it_has_done_and_whether_it_can(watched: Wa
             api['milepost_http_requests_total{method="other",route="/healthz",status="405"}'] == 1
         )
         assert api["milepost_database_connections_max"] == 16
+        assert 0 <= api['milepost_projection_age_seconds{partition="0"}'] < 60
 
 
 async def test_a_port_that_is_taken_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -72,6 +73,12 @@ PROJECTION_AGE: Final = Gauge(
     ["partition"],
     registry=REGISTRY,
 )
+
+
+@cache  # to look labels up takes as long as everything else here
+def of_route(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    """Where an answer is counted, and how long it took to begin."""
+    return REQUESTS.labels(route, method, status), RESPONSE_SECONDS.labels(route, method)
 
 
 def stands(counts: Counts, lag: Iterable[PartitionLag], now: datetime) -> None:

@@ -54,9 +54,10 @@ class Observed:
         name = getattr(scope.get("route"), "name", None)
         route = self._templates.get(name, _NO_ROUTE) if name else _NO_ROUTE
         method = scope["method"] if scope["method"] in metrics.METHODS else metrics.OTHER
-        metrics.REQUESTS.labels(route, method, status).inc()
+        answered, took = metrics.of_route(route, method, status)
+        answered.inc()
         if b"wait=" not in scope["query_string"]:
-            metrics.RESPONSE_SECONDS.labels(route, method).observe(seconds)
+            took.observe(seconds)
         _log.debug(
             "request",
             route=route,
@@ -78,6 +79,8 @@ def _span(scope: Scope) -> trace.Span:
     if scope["path"] in _UNTRACED:
         return trace.INVALID_SPAN
     given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    if given is None and not tracing.is_on():
+        return trace.INVALID_SPAN
     context = None if given is None else tracing.remote(given.decode("latin-1"))
     return _tracer.start_span(
         "request", context, trace.SpanKind.SERVER, {"http.request.method": scope["method"]}
