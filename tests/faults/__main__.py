@@ -48,7 +48,16 @@ PARTS: Final = (
     Long("webhook workers killed", ("tests/webhooks/test_service.py",), ("KILLS",)),
     Long(
         "all tests, commits of unknown outcome",
-        ("-n", "2", "--dist", "loadfile", "--ignore", "tests/benchmarks"),
+        (
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "--ignore",
+            "tests/benchmarks",
+            "--ignore",
+            "tests/deploy",
+        ),
         ("AMBIGUOUS_COMMITS",),
     ),
 )
