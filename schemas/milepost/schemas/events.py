@@ -48,15 +48,23 @@ class Requested(EventData):
     """
 
     type: ClassVar[str] = "milepost.execution.requested.v1"
-    operation: Word
-    provider: Word | None = None
-    parameters: Parameters | None = None
-    parameters_digest: Digest | None = None
-    idempotency_key: IdempotencyKey | None = None
-    labels: Labels | None = None
-    links: Links | None = None
-    expectations: Expectations | None = None
-    requested_by: Name | None = None
+    operation: Word = Field(
+        description="What is asked for: `provision`, `update`, `rollback`, `deprovision`, or another word."
+    )
+    provider: Word | None = Field(None, description="Who is to do it.")
+    parameters: Parameters | None = Field(None, description="What it is to be done with.")
+    parameters_digest: Digest | None = Field(
+        None, description="Hex SHA-256 of the canonical parameters, in their place."
+    )
+    idempotency_key: IdempotencyKey | None = Field(
+        None, description="The same key is the same execution of this tenant and operation."
+    )
+    labels: Labels | None = Field(None, description="Names and values to find it by.")
+    links: Links | None = Field(None, description="How it relates to others.")
+    expectations: Expectations | None = Field(
+        None, description="How long it may take, and be silent."
+    )
+    requested_by: Name | None = Field(None, description="Who asks, for people.")
 
     @model_validator(mode="after")
     def _identity_is_complete(self) -> Self:
@@ -92,51 +100,51 @@ class Started(EventData):
     """The provider has begun."""
 
     type: ClassVar[str] = "milepost.execution.started.v1"
-    resources: Resources | None = None
-    details: JsonObject | None = None
+    resources: Resources | None = Field(None, description="What it has.")
+    details: JsonObject | None = Field(None, description="What the provider says of it.")
 
 
 class Progressed(EventData):
     """The provider is at it: how far, with what, and what it logs."""
 
     type: ClassVar[str] = "milepost.execution.progressed.v1"
-    progress: Progress | None = None
-    resources: Resources | None = None
-    log_lines: LogLines | None = None
-    log_link: Reference | None = None
+    progress: Progress | None = Field(None, description="How far it is.")
+    resources: Resources | None = Field(None, description="What it has by now.")
+    log_lines: LogLines | None = Field(None, description="Lines of its log since the last event.")
+    log_link: Reference | None = Field(None, description="Where its whole log is.")
 
 
 class Succeeded(EventData):
     """The operation is done."""
 
     type: ClassVar[str] = "milepost.execution.succeeded.v1"
-    resources: Resources | None = None
-    outputs: JsonObject | None = None
+    resources: Resources | None = Field(None, description="What it made, changed or released.")
+    outputs: JsonObject | None = Field(None, description="What it gives back.")
 
 
 class Failed(EventData):
     """The operation ended without success; `resources` are what was left behind."""
 
     type: ClassVar[str] = "milepost.execution.failed.v1"
-    failure: Failure
-    resources: Resources | None = None
+    failure: Failure = Field(description="Why.")
+    resources: Resources | None = Field(None, description="What was left behind.")
 
 
 class Cancelled(EventData):
     """The operation was called off."""
 
     type: ClassVar[str] = "milepost.execution.cancelled.v1"
-    reason: Text | None = None
-    requested_by: Name | None = None
-    resources: Resources | None = None
+    reason: Text | None = Field(None, description="Why.")
+    requested_by: Name | None = Field(None, description="Who wanted it.")
+    resources: Resources | None = Field(None, description="What was left behind.")
 
 
 class CancellationRequested(EventData):
     """Somebody wants the operation called off; the state stays until the provider reports."""
 
     type: ClassVar[str] = "milepost.execution.cancellation_requested.v1"
-    reason: Text | None = None
-    requested_by: Name | None = None
+    reason: Text | None = Field(None, description="Why.")
+    requested_by: Name | None = Field(None, description="Who wants it.")
 
 
 EVENTS: Final[dict[str, type[EventData]]] = {

@@ -226,32 +226,38 @@ class Resource:
     `status` is a lower-case word of the provider's; `released` says that it is gone.
     """
 
-    kind: Word
-    id: ResourceId
-    provider: Word | None = None
-    region: Region | None = None
-    status: Word | None = None
-    attributes: JsonObject | None = None
+    kind: Word = Field(description="What it is, e.g. `ecs.task`.")
+    id: ResourceId = Field(description="The provider's name for it, e.g. an ARN.")
+    provider: Word | None = Field(
+        default=None, description="Whose it is; by default the execution's."
+    )
+    region: Region | None = Field(default=None, description="Where it is.")
+    status: Word | None = Field(
+        default=None, description="A word of the provider's; `released`: it is gone."
+    )
+    attributes: JsonObject | None = Field(default=None, description="What else is known of it.")
 
 
 class LogLine(BaseModel):
     """One line of a provider's log."""
 
     model_config = CONTRACT
-    message: Text
-    level: Level = Level.INFO
-    stream: Word | None = None
-    occurred_at: Timestamp | None = None
+    message: Text = Field(description="The line.")
+    level: Level = Field(Level.INFO, description="How bad it is.")
+    stream: Word | None = Field(None, description="Where it was written, e.g. `stderr`.")
+    occurred_at: Timestamp | None = Field(
+        None, description="When it was written, where that is known."
+    )
 
 
 class Progress(BaseModel):
     """How far an execution is: `percent` of 0 to 100, `step` of `steps`, a message for people."""
 
     model_config = CONTRACT
-    percent: Percent | None = None
-    message: Text | None = None
-    step: Count | None = None
-    steps: Count | None = None
+    percent: Percent | None = Field(None, description="How much is done.")
+    message: Text | None = Field(None, description="What is being done, for people.")
+    step: Count | None = Field(None, description="The step that it is at.")
+    steps: Count | None = Field(None, description="How many steps there are.")
 
 
 class Failure(BaseModel):
@@ -261,31 +267,35 @@ class Failure(BaseModel):
     """
 
     model_config = CONTRACT
-    code: Code
-    message: Text
-    category: Category = Category.NON_RETRIABLE
-    origin: Origin = Origin.PROVIDER
-    provider_code: Name | None = None
-    details: JsonObject | None = None
+    code: Code = Field(description="A stable word for programs; the catalogue has common ones.")
+    message: Text = Field(description="What happened, for people.")
+    category: Category = Field(Category.NON_RETRIABLE, description="What may be done about it.")
+    origin: Origin = Field(Origin.PROVIDER, description="Whose side it comes from.")
+    provider_code: Name | None = Field(None, description="The provider's own code.")
+    details: JsonObject | None = Field(None, description="What else is known.")
     last_lines: (
         Annotated[tuple[Text, ...], Field(max_length=MAX_LOG_LINES, fail_fast=True)] | None
-    ) = None
+    ) = Field(None, description="The last lines of its log.")
 
 
 class Links(BaseModel):
     """How an execution relates to others (by execution id) and to its workflow."""
 
     model_config = CONTRACT
-    supersedes: ExecutionId | None = None
-    rollback_of: ExecutionId | None = None
-    retry_of: ExecutionId | None = None
-    parent: ExecutionId | None = None
-    workflow_id: Name | None = None
+    supersedes: ExecutionId | None = Field(
+        None, description="The execution that it takes the place of."
+    )
+    rollback_of: ExecutionId | None = Field(None, description="The one that it undoes.")
+    retry_of: ExecutionId | None = Field(None, description="The one that it tries again.")
+    parent: ExecutionId | None = Field(None, description="The one that it is a part of.")
+    workflow_id: Name | None = Field(None, description="The workflow that asked for it.")
 
 
 class Expectations(BaseModel):
     """Seconds between signs of life, and of the whole execution, after which something is wrong."""
 
     model_config = CONTRACT
-    heartbeat_seconds: Seconds | None = None
-    duration_seconds: Seconds | None = None
+    heartbeat_seconds: Seconds | None = Field(
+        None, description="At least so often something is heard of it."
+    )
+    duration_seconds: Seconds | None = Field(None, description="So long it takes at most.")
