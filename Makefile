@@ -83,6 +83,9 @@ schemas: setup ## Regenerate schemas/published from the contract in code
 	@$(BIN)/python -m milepost.api.publish schemas/published/openapi.json
 	@$(BIN)/python -m milepost.settings_reference docs/reference/settings.md
 	@$(BIN)/python -m milepost.cli.metrics_reference docs/reference/metrics.md
+	@$(BIN)/python -m milepost.cli.reference docs/reference/cli.md
+	@$(BIN)/python -m milepost.schemas.events_reference docs/reference/events.md
+	@$(BIN)/python -m milepost.api.reference docs/reference/api.md
 
 bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
