@@ -239,6 +239,8 @@ def _http_date(seconds: float) -> str:
         (_http_date(10**9), 86_400, 86_400),
         ("Sun, 06 Nov 1994 08:49:37 -0000", 0, 0),
     ],
+    # Not what now is: the names of tests are the same in every process.
+    ids=["seconds", "none", "days", "no end", "in an hour", "over", "in years", "long over"],
 )
 async def test_when_to_come_again_is_heard(
     caller: Caller, value: str, least: float, most: float

@@ -49,7 +49,7 @@ async def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None
     """
     # Batches are many small objects that live briefly: fewer, larger collections.
     gc.freeze()
-    gc.set_threshold(1_000_000, 50, 100)
+    gc.set_threshold(50_000, 20, 100)
     dead_connections.install()
     tracing.configure("milepost-processor")
     metrics.count_retries()
