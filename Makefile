@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := .tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-ambiguous test-faults soak deploy-check check schemas bench smoke lock
+.PHONY: help setup demo up test test-ambiguous test-faults soak deploy-check check schemas bench bench-scale smoke lock
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ schemas: setup ## Regenerate schemas/published from the contract in code
 
 bench: setup ## Measure Milepost, its peers and the limit; writes docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
+
+bench-scale: setup ## Measure how the cost of an event grows; writes docs/scale.md (hours)
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks --scale
 
 lock: setup ## Resolve the dependencies again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

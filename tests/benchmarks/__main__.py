@@ -1,4 +1,7 @@
-"""Runs the benchmarks; ends with a table of who stands where and writes docs/benchmarks.md."""
+"""Runs the benchmarks; ends with a table of who stands where and writes docs/benchmarks.md.
+
+With `--scale` it writes docs/scale.md.
+"""
 
 import argparse
 import asyncio
@@ -48,14 +51,16 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=("backlog", *PARTS), help="these parts alone; writes no docs"
     )
-    parser.add_argument("--scale", action="store_true", help="how the cost grows, instead (long)")
+    parser.add_argument("--scale", action="store_true", help="how the cost grows, instead (hours)")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     parser.add_argument("--compare", type=Path, help="show the figures kept there beside these")
     arguments = parser.parse_args()
     former = json.loads(arguments.compare.read_text()) if arguments.compare else None
     run = asyncio.run(_measure(arguments))
     report.show(run, former)
-    if run["standings"] and not arguments.only:
+    if arguments.scale:
+        report.write_scale(run)
+    elif not arguments.only:
         report.write(run)
     if arguments.json:
         arguments.json.write_text(json.dumps(run, indent=2) + "\n")

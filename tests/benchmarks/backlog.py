@@ -20,6 +20,7 @@ from signals import following
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 TENANTS = 100
+EVENTS = 5  # of each execution
 DEADLINE = 180.0
 
 
@@ -30,7 +31,7 @@ async def load(settings: Settings, executions: int, *, hot: float = 0) -> None:
         max_batch_size=262_144,
     )  # fmt: skip
     await producer.start()
-    for key, value, headers in islice(histories("key", hot), executions * 5):
+    for key, value, headers in islice(histories("key", hot), executions * EVENTS):
         await producer.send(settings.topics.events, key=key, value=value, headers=headers)
     await producer.stop()
 

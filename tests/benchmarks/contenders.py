@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import psutil
 
-from benchmarks.backlog import DEADLINE, Folding, fold, load
+from benchmarks.backlog import DEADLINE, EVENTS, Folding, fold, load
 from benchmarks.environments import PEERS, NotInstalled, python_of
 from benchmarks.limit import Limit
 from benchmarks.stack import Stack
@@ -36,7 +36,7 @@ class Backlog:
     @property
     def events(self) -> int:
         """How many records there are."""
-        return self.executions * 5
+        return self.executions * EVENTS
 
 
 class Contender(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.backlog import histories
+from benchmarks.backlog import EVENTS, histories
 from benchmarks.stack import Stack, processor
 from milepost.schemas.values import State
 from milepost.settings import Settings
@@ -20,7 +20,6 @@ RATES = (500, 5_000)  # events a second
 SECONDS = 10
 # The first ones also open connections and learn where topics are.
 WARM_UP = 0.2
-EVENTS = 5  # of one execution; the last one ends it
 DEADLINE = 60.0
 
 

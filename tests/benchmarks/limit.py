@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from benchmarks.backlog import EVENTS
 from milepost.projections import batch, store
 from milepost.projections.batch import Folded, decode_all
 from milepost.schemas.binding import Record
@@ -46,5 +47,5 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[list[Record]]:
         partitions.setdefault(record.partition, []).append(record)
     for partition in partitions.values():
         # Whole executions stay together, so that nothing has to be read back.
-        for start in range(0, len(partition), size // 5 * 5):
-            yield partition[start : start + size // 5 * 5]
+        for start in range(0, len(partition), size // EVENTS * EVENTS):
+            yield partition[start : start + size // EVENTS * EVENTS]

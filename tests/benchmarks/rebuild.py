@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.backlog import fold, histories, load
+from benchmarks.backlog import EVENTS, fold, histories, load
 from benchmarks.stack import Stack, processor
 from milepost.settings import Settings
 from stack import environment
@@ -36,7 +36,7 @@ async def measure(stack: Stack, executions: int, runs: int) -> dict[str, list[fl
     for _ in range(runs):
         settings = await stack.fresh()
         await load(settings, executions)
-        backlog, cpu, _ = await fold(settings, executions * 5)
+        backlog, cpu, _ = await fold(settings, executions * EVENTS)
         verified = await _rebuild(settings, "--verify")
         async with processor(settings):
             before = _cpu()

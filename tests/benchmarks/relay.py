@@ -1,6 +1,6 @@
 """What sending costs the fold: the same backlog folded with the relay and without."""
 
-from benchmarks.backlog import fold, load
+from benchmarks.backlog import EVENTS, fold, load
 from benchmarks.stack import Stack
 
 
@@ -17,7 +17,7 @@ async def measure(stack: Stack, executions: int, runs: int) -> dict[str, list[fl
         for module in ("milepost.cli", "benchmarks.without_relay"):
             settings = await stack.fresh()
             await load(settings, executions)
-            rates.append((await fold(settings, executions * 5, module=module)).rate)
+            rates.append((await fold(settings, executions * EVENTS, module=module)).rate)
         for column, value in zip(
             columns, (*[r / 1e3 for r in rates], rates[0] / rates[1]), strict=True
         ):

@@ -86,20 +86,32 @@ def write(run: Figures) -> None:
         "The limit writes the rows that Milepost writes. The peers' rows are far smaller (six columns of",
         "history, five of an execution): no headers, no raw bytes, no resources, no completions.",
         "",
-        *_markdown(
-            ("figure", "median", "spread"),
-            [
-                (name, f"{median(values):,.2f}", spread(values))
-                for name, values in run["figures"].items()
-            ],
-        ),
-        "",
-        "Machine and run: "
-        + ", ".join(f"{name} {value}" for name, value in run["machine"].items())
-        + ".",
-        "",
+        *_figures(run),
     ]
     (DOCS / "benchmarks.md").write_text("\n".join(lines))
+
+
+def write_scale(run: Figures) -> None:
+    """`docs/scale.md`."""
+    lines = [
+        "# How the cost of an event grows",
+        "",
+        "Written by `python -m benchmarks --scale`. Workers, broker and database share the machine, so",
+        "more workers take from each other what they fold faster: what carries over to larger machines",
+        "is the CPU that an event costs, in a worker's process alone.",
+        "",
+        *_figures(run),
+    ]
+    (DOCS / "scale.md").write_text("\n".join(lines))
+
+
+def _figures(run: Figures) -> list[str]:
+    rows = [
+        (name, f"{median(values):,.2f}", spread(values)) for name, values in run["figures"].items()
+    ]
+    machine = ", ".join(f"{name} {value}" for name, value in run["machine"].items())
+    head = ("figure", "median", "spread")
+    return [*_markdown(head, rows), "", f"Machine and run: {machine}.", ""]
 
 
 def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
