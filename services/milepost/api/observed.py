@@ -46,6 +46,10 @@ class Observed:
         with _active(span):
             try:
                 await self._app(scope, receive, answer)
+            except Exception as error:
+                # Uvicorn logs that there was one; which one is told here.
+                _log.error("request_failed", method=scope["method"], exc_info=error)
+                raise
             finally:
                 metrics.IN_PROGRESS.dec()
                 self._observe(scope, status, (begun or time.perf_counter()) - started, span)
