@@ -1,13 +1,17 @@
 """Brings a database to the schema of this version; safe to run from several processes at once."""
 
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import asyncpg
+import stamina
 from asyncpg.pool import PoolConnectionProxy
+from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 from pogo_core.util.sql import ensure_pogo_sync
 
@@ -17,10 +21,18 @@ from milepost.projections.statements import statement
 MIGRATIONS: Final = Path(str(resources.files("milepost.projections") / "migrations"))
 # One number for all of Milepost's migrators ('mile' in ASCII).
 _LOCK: Final = 0x6D696C65
+# Whoever comes after a migration that waits for a table waits behind it, so it gives up soon and comes
+# again: less than the services wait for a lock themselves.
+_LOCK_TIMEOUT: Final = "1s"
+_PATIENCE: Final = 120.0
 _MONTHS_AHEAD: Final = 2
 # All but the generated one; "offset" is a word of SQL's.
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in LogRow._fields)
 _logger: Final = logging.getLogger(__name__)
+
+
+class CannotMigrate(Exception):
+    """The schema cannot be changed as asked, and was not; the text says why and what to do."""
 
 
 class Schema(NamedTuple):
@@ -48,17 +60,62 @@ class Partition(NamedTuple):
 async def migrate(dsn: str) -> None:
     """Apply the migrations that are missing, then make the partitions of the coming months.
 
-    Raises asyncpg.PostgresError or OSError when the database cannot be reached or refuses.
+    Raises asyncpg.PostgresError or OSError when the database cannot be reached or refuses, CannotMigrate
+    when a table is in use for so long that services would have to wait.
     """
+    async with migrating(dsn) as connection:
+
+        async def apply() -> None:
+            await pogo.apply(connection, MIGRATIONS, schema_name="public", logger=_logger)
+            await make_partitions(connection, datetime.now(UTC))
+
+        await patiently(apply)
+
+
+@asynccontextmanager
+async def migrating(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that is the only one to change the schema, and waits for no table for long."""
     connection = await asyncpg.connect(dsn)
     try:
         # A session lock: a migration may need to run outside a transaction.
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
         await ensure_pogo_sync(connection)
-        await pogo.apply(connection, MIGRATIONS, schema_name="public", logger=_logger)
-        await make_partitions(connection, datetime.now(UTC))
+        yield connection
     finally:
         await connection.close()
+
+
+async def patiently(work: Callable[[], Awaitable[None]], seconds: float = _PATIENCE) -> None:
+    """Do it, again and again where others are in its way; raises as `migrate` does."""
+    try:
+        async for attempt in stamina.retry_context(
+            on=_in_the_way, attempts=None, timeout=seconds, wait_initial=0.5, wait_max=2.0
+        ):
+            with attempt:
+                await work()
+    except (BadMigrationError, asyncpg.PostgresError) as error:
+        if _in_the_way(error):
+            raise CannotMigrate(
+                f"the tables are in use by something that takes long ({_cause(error)}), and services"
+                " must not wait behind a migration: let it end, or end it, and try again"
+            ) from error
+        raise _cause(error) from error
+
+
+def _in_the_way(error: Exception) -> bool:
+    return isinstance(
+        _cause(error),
+        asyncpg.exceptions.LockNotAvailableError
+        | asyncpg.exceptions.DeadlockDetectedError
+        # "tuple concurrently updated": a right was granted while the server noted something of a table.
+        | asyncpg.exceptions.InternalServerError,
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What pogo's error is about."""
+    return error.__cause__ or error if isinstance(error, BadMigrationError) else error
 
 
 async def schema(connection: asyncpg.Connection | PoolConnectionProxy) -> Schema:

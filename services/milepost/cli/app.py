@@ -58,6 +58,7 @@ app.command(topics)
 
 db: Final = App(name="db", help="The Postgres database.\n\nExample: `milepost db migrate`")
 db.command(services.migrate)
+db.command(services.take_back, name="rollback")
 db.command(maintenance.maintain)
 app.command(db)
 app.command(maintenance.app)

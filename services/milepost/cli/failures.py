@@ -31,7 +31,7 @@ _EXTRAS: Final = {
 }  # fmt: skip
 # Errors whose text says it all.
 _TOLD: Final = {
-    "milepost.EmbeddedError", "milepost.CannotListen", "milepost.CannotServe",
+    "milepost.EmbeddedError", "milepost.CannotListen", "milepost.CannotMigrate", "milepost.CannotServe",
     "milepost.GenerationError", "milepost.Stuck",
 }  # fmt: skip
 _LOCAL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EADDRINUSE)

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from milepost.cli import logs, parent
+from milepost.cli.display import Output
 from milepost.cli.failures import USAGE, Unable
 from milepost.schemas.topics import DEFAULT_PARTITIONS
 from milepost.settings import Settings
@@ -141,6 +142,49 @@ def migrate() -> None:
     logs.configure(settings)
     asyncio.run(migrate(settings.dsn))
     print("the database has this version's schema", file=sys.stderr)
+
+
+def take_back(
+    *,
+    to: str,
+    lose: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = "text",
+) -> None:
+    """Take the newest migrations back, all or none, while the services run. Going back to an older version
+    of the services does not need this.
+
+    What would be lost is said first, and nothing is done without `--lose`.
+
+    Example: `milepost db rollback --to 0009 --dry-run`
+
+    Args:
+        to: The newest migration that stays, by its number or name.
+        lose: Do it although rows are lost for ever.
+        dry_run: Only say which migrations would be taken back, and what would be lost.
+        output: A line per migration for people, or one JSON array.
+    """
+    from milepost.projections.undo import undo
+
+    settings = Settings()
+    logs.configure_for_commands(settings)
+    undone = asyncio.run(undo(settings.dsn, to, lose=lose, dry_run=dry_run))
+    if output == "text":
+        for one in undone:
+            lost = ", ".join(f"{what} ({rows:,} rows)" for what, rows in one.losses)
+            print(
+                f"{'would go' if dry_run else 'gone':<8} {one.migration}: loses {lost or 'nothing'}"
+            )
+        return
+    told = [
+        {
+            "migration": one.migration,
+            "undone": not dry_run,
+            "losses": [loss._asdict() for loss in one.losses],
+        }
+        for one in undone
+    ]
+    print(json.dumps(told))
 
 
 def _service_settings() -> Settings:

@@ -43,4 +43,5 @@ GRANT SELECT ON archived_months, archived_offsets TO milepost_api;
 
 -- migrate: rollback
 
+-- loses: archived_months archived_offsets legal_holds
 DROP TABLE legal_holds, archived_offsets, archived_months;

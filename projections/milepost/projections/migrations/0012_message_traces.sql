@@ -8,4 +8,5 @@ ALTER TABLE webhook_messages ADD COLUMN traceparent text COLLATE "C";
 
 -- migrate: rollback
 
+-- loses: webhook_messages.traceparent
 ALTER TABLE webhook_messages DROP COLUMN traceparent;

@@ -70,6 +70,7 @@ CREATE POLICY read_all ON api_keys FOR SELECT TO milepost_readonly USING (true);
 
 -- migrate: rollback
 
+-- loses: nothing
 DROP POLICY read_all ON executions;
 DROP POLICY read_all ON execution_links;
 DROP POLICY read_all ON resources;
