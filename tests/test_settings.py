@@ -52,6 +52,19 @@ def test_without_a_key_it_says_how_to_make_one() -> None:
             Seal(unset)
 
 
+def test_a_password_that_breaks_the_url_of_the_database_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE_URL", "postgresql://me:hush\u2100@localhost/milepost")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    sentence = explain(refused.value).sentence
+    assert "MILEPOST_DATABASE_URL=(hidden): " in sentence
+    assert "as %XX" in sentence
+    for shown in (sentence, str(refused.value)):
+        assert "hush" not in shown
+
+
 @pytest.mark.parametrize("wrong", ["mistake", "mistake+" * 6, "A" * 43, "ä"])
 def test_a_key_that_is_none_is_named_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, wrong: str

@@ -87,7 +87,12 @@ def _servers(value: str) -> str:
 
 
 def _database(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+    try:
+        scheme = urlsplit(value.get_secret_value()).scheme
+    except ValueError:  # its text has the password
+        wrong = "it is no URL: in a password, write what is special as %XX"
+        raise ValueError(wrong) from None
+    if scheme not in ("postgresql", "postgres"):
         raise ValueError("it must begin with postgresql://")
     return value
 
