@@ -1,4 +1,4 @@
-"""The examples of `docs/consuming-completions.md` do what it says, beside a real processor."""
+"""The examples of `docs/how-to/consume-completions.md` do what it says, beside a real processor."""
 
 import asyncio
 import json
@@ -131,8 +131,8 @@ async def test_each_end_is_told_once_whatever_lies_on_the_topics(
 
 
 def test_every_example_is_shown() -> None:
-    page = (DOCS / "consuming-completions.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to/consume-completions.md").read_text(encoding="utf-8")
     files = [path.name for path in EXAMPLES.iterdir()]
     assert files
     for name in files:
-        assert f"](examples/{name})" in page
+        assert f"](../examples/{name})" in page
