@@ -40,17 +40,19 @@ test-ambiguous: setup ## Run the tests while every tenth commit is of unknown ou
 	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks --ignore tests/deploy
 
 # How much of each, so that it can be short: make test-faults CYCLES=2 EVENTS=50000 SOAK_SECONDS=120 \
-# INPUTS=20000 LIVES=20 EXAMPLES=100 RUNS=100 KILLS=5
+# UPGRADE_SECONDS=60 INPUTS=20000 LIVES=20 EXAMPLES=100 RUNS=100 KILLS=5
 CYCLES ?= 100
 EVENTS ?= 1000000
 SOAK_SECONDS ?= 1800
 SOAK_RATE ?= 500
+UPGRADE_SECONDS ?= 180
+UPGRADE_RATE ?= 1000
 INPUTS ?= 1000000
 LIVES ?= 500
 EXAMPLES ?= 10000
 RUNS ?= 10000
 KILLS ?= 100
-SCALE := CYCLES EVENTS SOAK_SECONDS SOAK_RATE INPUTS LIVES EXAMPLES RUNS KILLS
+SCALE := CYCLES EVENTS SOAK_SECONDS SOAK_RATE UPGRADE_SECONDS UPGRADE_RATE INPUTS LIVES EXAMPLES RUNS KILLS
 
 test-faults: setup ## Strike every fault 100 times over a million events, and all else long (a day)
 	@$(foreach name,$(SCALE),MILEPOST_TEST_$(name)=$($(name))) PYTHONPATH=tests $(BIN)/python -m faults

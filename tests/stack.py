@@ -173,6 +173,8 @@ class Service:
                 service.ready = await service._ready_line()
         except BaseException as error:
             await service.kill()
+            if isinstance(error, asyncio.CancelledError):
+                raise  # a supervisor who is to end would start it anew
             raise AssertionError(f"{service} did not become ready\n{service.tail()}") from error
         return service
 

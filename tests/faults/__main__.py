@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from faults import ambiguous, disk, document, table
+from faults import ambiguous, disk, document, table, upgrade
 from faults.kinds import FAULTS
 from faults.table import Part
 
 ROOT: Final = Path(__file__).parents[2]
 PREFIX: Final = "MILEPOST_TEST_"
 SCALE: Final = (
-    "CYCLES", "EVENTS", "SOAK_SECONDS", "SOAK_RATE", "INPUTS", "EXAMPLES", "RUNS", "LIVES", "KILLS",
+    "CYCLES", "EVENTS", "SOAK_SECONDS", "SOAK_RATE", "UPGRADE_SECONDS", "UPGRADE_RATE", "INPUTS",
+    "EXAMPLES", "RUNS", "LIVES", "KILLS",
 )  # fmt: skip
 SOAK: Final = "soak"
 
@@ -38,6 +39,12 @@ PARTS: Final = (
     Long("faults", (f"{_FAULTS}/test_survived.py",), ("CYCLES", "EVENTS"), tells=True),
     Long("disk", (f"{_FAULTS}/long/test_disk.py",), ("CYCLES", "EVENTS"), tells=True),
     Long("soak", (f"{_FAULTS}/long/test_soak.py",), ("SOAK_SECONDS", "SOAK_RATE"), tells=True),
+    Long(
+        "upgrade",
+        (f"{_FAULTS}/long/test_upgrade.py",),
+        ("UPGRADE_SECONDS", "UPGRADE_RATE"),
+        tells=True,
+    ),
     Long("spoilt records", (f"{_FAULTS}/test_fuzz.py",), ("INPUTS",)),
     Long("lives", (f"{_FAULTS}/test_lives.py",), ("LIVES",)),
     Long(
@@ -71,7 +78,7 @@ def main() -> int:
         report.touch()
         parts = [_run(part, report) for part in PARTS]
         left_out = {fault.name: reason for fault, reason in disk.left_out().items()}
-        names = [*(fault.name for fault in (*FAULTS, *disk.DISK)), SOAK]
+        names = [*(fault.name for fault in (*FAULTS, *disk.DISK)), SOAK, upgrade.NAME]
         told = table.read(report, names, left_out)
     survived = all(part.survived for part in parts) and not told.failed
     if survived:

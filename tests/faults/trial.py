@@ -22,6 +22,7 @@ from webhooks.receiver import Call
 RECOVERY: Final = 30.0
 TENANTS: Final = 7
 ASKED: Final = 10  # executions asked of the API in each cycle
+_AT_ONCE: Final = 50  # events between two looks at the clock
 PROGRESS: Final = 5  # a fault comes when a fifth of what was sent before it is folded
 
 
@@ -38,11 +39,15 @@ class Figures(NamedTuple):
 
 
 class Trial:
-    """One kind of fault on a system that runs; the tenants are its own."""
+    """One kind of fault on a system that runs; the tenants are its own.
 
-    def __init__(self, system: System, fault: Fault) -> None:
+    `rate`: events a second, evenly; without it half of them before the fault, as fast as can be.
+    """
+
+    def __init__(self, system: System, fault: Fault, rate: int | None = None) -> None:
         self._system = system
         self._fault = fault
+        self._rate = rate
         self._hook = f"{fault.slug}-0"  # the tenant with a webhook
         self._sent: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
@@ -81,7 +86,8 @@ class Trial:
     async def _cycle(
         self, publisher: AIOKafkaProducer, api: httpx2.AsyncClient, number: int, executions: int
     ) -> None:
-        before, during = self._load(executions // 2), self._load(executions - executions // 2)
+        backlog = 0 if self._rate else executions // 2
+        before, during = self._load(backlog), self._load(executions - backlog)
         async with following(self._system.direct) as positions:
             folded = await positions.reach_end()
             await self._send(publisher, before)
@@ -113,7 +119,10 @@ class Trial:
     async def _send(self, publisher: AIOKafkaProducer, records: list[Encoded]) -> None:
         """Returns when the broker has them all, however long it is away."""
         topic = self._system.direct.topics.events
-        for key, value, headers in records:
+        began = time.monotonic()
+        for number, (key, value, headers) in enumerate(records):
+            if self._rate and number % _AT_ONCE == 0:
+                await asyncio.sleep(began + number / self._rate - time.monotonic())
             await publisher.send(topic, key=key, value=value, headers=headers)
         await publisher.flush()
 
