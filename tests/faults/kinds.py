@@ -34,7 +34,7 @@ FORGOTTEN: Final = 30.0
 STOP: Final = 5.0  # seconds that an orderly end may take
 MORE: Final = 3  # workers: with the two there are, one more than there are partitions
 _OFTEN: Final = {
-    ("processor", "SIGKILL"): 3,
+    ("processor", "SIGKILL"): 2,
     ("processor", "SIGSTOP"): 1,
     ("processor", "SIGTERM"): 1,
     ("API", "SIGKILL"): 1,
@@ -234,7 +234,7 @@ def _all() -> list[Fault]:
             for name, which in proxies.items()
             for how, lasts in lasting.items()
         ),
-        Fault("commits of unknown outcome", _commits_in_doubt, quick=1),
+        Fault("commits of unknown outcome", _commits_in_doubt),
         Fault("sessions of Postgres ended", _sessions_ended, quick=1),
         Fault("no connection to Postgres left", _no_connection_left, quick=1),
         Fault("rebalance storm", _rebalances),
