@@ -194,12 +194,14 @@ async def test_without_a_broker_reads_answer_and_requests_wait_in_the_ledger(
         assert ready.json()["checks"]["broker"]["ok"] is False
         assert "127.0.0.1:9" in ready.json()["checks"]["broker"]["detail"]
         assert ready.json()["checks"]["database"]["ok"] is True
-    async with running_api(settings) as again:
         async with connected(settings.dsn) as connection:
-            [row] = await connection.fetch("SELECT * FROM requests WHERE published_at IS NULL")
+            rows = await connection.fetch("SELECT * FROM requests WHERE published_at IS NULL")
+    [row] = [row for row in rows if str(row["execution_id"]) == execution_id]
+    async with running_api(settings) as again:
         found = await again.get(f"/v1/executions/{row['execution_id']}")
         assert (found["state"], found["version"]) == ("pending", 0)
-        assert await again.parts.ledger.sweep(timedelta(0)) == 1
+        # Where this took long, it has been swept already.
+        await again.parts.ledger.sweep(timedelta(0))
         events = [one.id for one in await again.published()]
         assert events.count(row["event_id"]) == 1
 

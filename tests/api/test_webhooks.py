@@ -445,7 +445,7 @@ class TestTenants:
                 assert [row[0] for row in seen] == [tenant], table
             for change in (
                 "UPDATE webhook_endpoints SET url = ''",
-                "UPDATE webhook_secrets SET sealed = ''",
+                "UPDATE webhook_secrets SET expires_at = now()",
                 "UPDATE webhook_deliveries SET status = 'pending'",
                 "DELETE FROM webhook_secrets",
                 "DELETE FROM webhook_endpoints",

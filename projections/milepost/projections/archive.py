@@ -12,8 +12,9 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
@@ -51,13 +52,19 @@ class Line(NamedTuple):
     problems: list[str]
 
 
+def create(path: Path) -> BinaryIO:
+    """A file to write that nobody else may read: it has the records of tenants. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return open(path, "wb", opener=partial(os.open, mode=0o600))
+
+
 class Writer:
     """Writes one file beside its place; `finish` moves it there."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self._path = path
         self._beside = path.with_name(f"{path.name}.part")
-        self._file = self._beside.open("wb")
+        self._file = create(self._beside)
         # No name and no time of its own: the same lines give the same bytes.
         self._gzip = gzip.GzipFile("", "wb", 6, self._file, mtime=0)
         self._chain = GENESIS

@@ -217,7 +217,7 @@ def _write_manifest(path: Path, found: Month, written: archive.Written, spans: l
     }
     place = manifest_of(path)
     beside = place.with_name(f"{place.name}.part")
-    with beside.open("wb") as file:
+    with archive.create(beside) as file:
         file.write(orjson.dumps(manifest, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2) + b"\n")
         file.flush()
         os.fsync(file.fileno())

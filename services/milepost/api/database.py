@@ -223,7 +223,9 @@ def _away_is_a_problem() -> Iterator[None]:
     try:
         yield
     except _NOT_MIGRATED as error:
-        detail = f"The database has not the schema of this version ({error}). Run: milepost migrate"
+        detail = (
+            f"The database has not the schema of this version ({error}). Run: milepost db migrate"
+        )
         raise Problem(DATABASE_UNAVAILABLE, detail) from error
     except _AWAY as error:
         if isinstance(error, ValueError):  # asyncpg: an argument that the statement cannot take

@@ -84,9 +84,9 @@ def _with_ids(logger: Any, method: str, event: EventDict) -> EventDict:
 
 
 def _without_trace(logger: Any, method: str, event: EventDict) -> EventDict:
-    # Of a library: what matters of it, we tell in a line of our own.
-    event.pop("exc_info", None)
-    return event
+    # Of a library: what matters of it, we tell in a line of our own; here, what it was.
+    _, error, _ = event.pop("exc_info", None) or (None, None, None)
+    return event if error is None else {**event, "error": repr(error)}
 
 
 def without_passwords(text: str) -> str:

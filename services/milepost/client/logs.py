@@ -1,11 +1,11 @@
 """The log lines of an execution, as the API has them."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
-import structlog
 from pydantic import BaseModel
 
 from milepost.client.calls import Calls, quoted
@@ -16,7 +16,7 @@ from milepost.schemas.values import TERMINAL, Level, State
 # One request of a long poll.
 _POLL_SECONDS: Final = 30
 _RETRY_SECONDS: Final = 0.5
-_log: Final = structlog.get_logger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 
 class LogEntry(BaseModel):
@@ -64,7 +64,10 @@ async def log_lines(
             continue
         if page.archived is not None and "page_token" not in query:
             # What comes is not all of it, and may be nothing.
-            _log.warning("log_lines_archived", execution_id=execution_id, **page.archived)
+            _log.warning(
+                "%s records of %s, and the lines in them, are archived: %s",
+                *(page.archived["records"], execution_id, page.archived["months"]),
+            )
         for entry in page.items:
             yield entry
         query |= {"tail": None, "page_token": page.follow_token}

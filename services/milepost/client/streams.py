@@ -1,13 +1,13 @@
 """Following the API's streams: connections that break are made again, and nothing is missed."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
 import httpx2
-import structlog
 
 from milepost.client.calls import Calls, quoted
 from milepost.client.errors import ApiError, ApiUnavailable
@@ -19,7 +19,7 @@ _MOST_RETRY_SECONDS: Final = 30.0
 # The events that have an execution.
 _VIEWS: Final = frozenset({"snapshot", "execution", "end"})
 _READY: Final = "ready"
-_log: Final = structlog.get_logger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 Events = AsyncGenerator[httpx2.ServerSentEvent, None]
 
@@ -87,7 +87,7 @@ class Streams:
                 if isinstance(error, ApiError) and error.status < 500:
                     raise
                 failures += 1
-                _log.warning("stream_broken", path=path, reason=str(error))
+                _log.warning("the stream %s broke: %s", path, error)
             pause = min(retry * 2 ** min(failures, 8), _MOST_RETRY_SECONDS)
             # Not all who have lost the same API at once.
             await asyncio.sleep(random.uniform(0.5, 1.0) * pause)

@@ -14,7 +14,9 @@ from milepost.projections.generation import TABLES
 _LEAST_VERSION: Final = 17
 # Of the connections that Postgres allows; a restart of all services at once needs the rest.
 _CROWDED: Final = 0.8
-_WRITTEN: Final = (*TABLES, "event_log", "positions", "requests")
+# What a processor does with the tables that it writes, as the role of a processor may.
+_KEPT: Final = ("event_log", "execution_links")  # written once
+_WRITTEN: Final = (*TABLES, "event_log", "positions")
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 _PSQL: Final = 'psql "$MILEPOST_DATABASE_URL"'
 _START: Final = (
@@ -85,7 +87,7 @@ async def durability(stack: Stack) -> list[Finding]:
 
 async def rights(stack: Stack) -> list[Finding]:
     """The role may do what a processor and an API do."""
-    row = await stack.row("rights", list(_WRITTEN))
+    row = await stack.row("rights", list(_WRITTEN), list(_KEPT))
     role, remedy = row["role"], "milepost db migrate (as the owner of the database)"
     findings = []
     if row["missing"]:

@@ -28,12 +28,13 @@ async def fold(stack: Stack) -> list[Finding]:
         # Where a transaction's marker is instead of a record, nothing is said of the age.
         first = await reader.records({tp: offsets[tp] for tp in behind})
     waiting = sum(behind.values())
-    recorded = [datetime.fromtimestamp(one.timestamp / 1_000, UTC) for one in first.values()]
-    if recorded and (age := datetime.now(UTC) - min(recorded)) > LATE:
-        late = ", ".join(str(tp.partition) for tp in sorted(first))
-        found = (
-            f"{waiting:,} records wait to be folded, the oldest for {span(age)}: partition {late}"
-        )
+    recorded = [
+        (datetime.fromtimestamp(one.timestamp / 1_000, UTC), tp.partition)
+        for tp, one in first.items()
+    ]
+    oldest, late = min(recorded, default=(datetime.now(UTC), None))
+    if (age := datetime.now(UTC) - oldest) > LATE:
+        found = f"{waiting:,} records wait to be folded, the oldest for {span(age)}, in partition {late}"
         return [warning(found, f"topic {stack.settings.topics.events}", _SLOW)]
     return [ok(f"{waiting:,} records wait to be folded", stack.postgres)]
 

@@ -21,6 +21,9 @@ $$;
 GRANT USAGE ON SCHEMA public
 TO milepost_api, milepost_processor, milepost_webhooks, milepost_readonly;
 
+-- What a rebuild keeps has the rights of its time: going back to it would take these away.
+DROP SCHEMA IF EXISTS milepost_next, milepost_previous CASCADE;
+
 -- The API writes no other columns: what an endpoint or a secret is, and whose, stays.
 REVOKE UPDATE ON webhook_endpoints, webhook_secrets FROM milepost_api;
 GRANT UPDATE (
