@@ -10,6 +10,16 @@ import os
 import socket
 import sys
 
+# What programs import, some of it late.
+LATE = (
+    "httpcore2",
+    "milepost.api.keys",
+    "milepost.cli.app",
+    "milepost.client",
+    "milepost.processor.topics",
+    "milepost.projections.rebuild",
+)
+
 
 def ask(path: str, arguments: list[str]) -> int:
     """Have a program run; returns its exit status, 1 where it was killed."""
@@ -23,8 +33,13 @@ def ask(path: str, arguments: list[str]) -> int:
 
 def serve(path: str) -> None:
     """Run what is asked for until it is killed."""
+    import gc
     import signal
+    from importlib import import_module
 
+    for name in LATE:
+        import_module(name)
+    gc.freeze()
     # Nobody waits for the forks.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
