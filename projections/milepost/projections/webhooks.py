@@ -209,7 +209,8 @@ async def next_due(pool: Pool) -> float | None:
 
 async def standing(pool: Pool) -> Standing:
     """How things are now."""
-    pending, overdue, disabled = await pool.fetchrow(statement("webhooks/standing"))
+    [row] = await pool.fetch(statement("webhooks/standing"))
+    pending, overdue, disabled = row
     return Standing(pending, overdue, dict(disabled))
 
 
