@@ -22,7 +22,11 @@ LATER: Final = [name for name in NAMES if name > BASE]
 CATALOGUE: Final = """
     SELECT 'table', relname::text, NULL, relkind::text, relrowsecurity::text, sorted.acl
     FROM pg_class, LATERAL (
-        SELECT string_agg(one::text, ' ' ORDER BY one::text) AS acl FROM unnest(relacl) AS one
+        -- Rights that were taken back leave those that everybody begins with, written out.
+        SELECT string_agg(one::text, ' ' ORDER BY one::text) AS acl
+        FROM unnest(
+            coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+        ) AS one
     ) AS sorted
     WHERE relnamespace = 'public'::regnamespace
     UNION ALL

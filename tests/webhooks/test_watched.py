@@ -128,10 +128,11 @@ async def test_one_trace_leads_from_the_caller_to_the_webhook(
     lines = [json.loads(line) for line in watched.api.log.read_text().splitlines()]
     [line] = [one for one in lines if one.get("trace_id") == trace_id]
     assert (line["tenant"], line["route"]) == (acme.name, "/v1/tenants/{tenant}/executions")
+    await _say_what_they_have_done_and_whether_they_can(watched)
 
 
-async def test_each_service_says_what_it_has_done_and_whether_it_can(watched: Watched) -> None:
-    """After the test before, which has left one execution."""
+async def _say_what_they_have_done_and_whether_they_can(watched: Watched) -> None:
+    """Each service, after one execution."""
     async with httpx2.AsyncClient(trust_env=False) as http:
 
         async def metrics(url: str) -> dict[str, float]:
