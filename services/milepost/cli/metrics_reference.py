@@ -1,8 +1,7 @@
 """Publish which metrics there are: `python -m milepost.cli.metrics_reference FILE`."""
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
@@ -63,22 +62,5 @@ def reference() -> str:
     return "".join(parts)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m milepost.cli.metrics_reference",
-        description="Regenerate the reference of the metrics.",
-        epilog="example: python -m milepost.cli.metrics_reference docs/reference/metrics.md",
-    )
-    parser.add_argument("file", type=Path, help="where the page is")
-    file: Path = parser.parse_args(arguments).file
-    try:
-        file.write_text(reference())
-    except OSError as error:
-        print(f"{parser.prog}: cannot publish to {file}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    Path(sys.argv[1]).write_text(reference())
