@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from milepost.projections import execution, generation, rebuild, refold
 from milepost.projections.execution import Disposition, Execution, Outcome, evolve
 from milepost.projections.generation import TABLES, FoldOutdated, NoGeneration, check_fold
-from milepost.projections.migrate import migrate
 from milepost.projections.rebuild import Progress, ReadersInTheWay, RebuildRunning
 from milepost.schemas.binding import Event, Rejection
 from projections.runs import Record
@@ -21,29 +18,6 @@ from projections.stored import Connection, Log, connected
 POD: Any = {"kind": "pod", "id": "p-1"}
 LOST: Any = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 GONE: Any = {"kind": "pod", "id": "p-1", "status": "released"}
-
-
-@pytest.fixture(scope="module")
-async def template(postgres: str) -> AsyncIterator[str]:
-    """The name of a migrated database, to be copied."""
-    name = f"rebuild_{uuid4().hex[:8]}"
-    server = await asyncpg.connect(postgres)
-    await server.execute(f"CREATE DATABASE {name}")
-    await migrate(_on(postgres, name))
-    yield name
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
-
-
-@pytest.fixture
-async def dsn(postgres: str, template: str) -> AsyncIterator[str]:
-    """A database of this test's own: a rebuild is of a whole database."""
-    name = f"{template}_{uuid4().hex[:8]}"
-    server = await asyncpg.connect(postgres)
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _on(postgres, name)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
 
 
 @pytest.fixture
@@ -55,10 +29,6 @@ async def log(dsn: str) -> AsyncIterator[Log]:
         await log.write(*history(log))
         yield log
     await look.close()
-
-
-def _on(postgres: str, name: str) -> str:
-    return urlsplit(postgres)._replace(path=f"/{name}").geturl()
 
 
 def history(log: Log) -> list[Record]:

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -23,7 +21,6 @@ from milepost.projections.archive_check import check, manifest_of
 from milepost.projections.audit_export import CannotExport, Scope
 from milepost.projections.generation import NoGeneration
 from milepost.projections.holds import hold, holds, release
-from milepost.projections.migrate import migrate
 from milepost.projections.retention import NotArchived, Outcome, archive_months
 from projections.runs import Record
 from projections.stored import Log, connected
@@ -33,29 +30,6 @@ NOW: Final = datetime(2026, 8, 15, tzinfo=UTC)
 OLD: Final = datetime(2019, 8, 10, 12, tzinfo=UTC)
 LATER: Final = datetime(2019, 9, 1, tzinfo=UTC)
 MONTH: Final = "event_log_2019_08"
-
-
-@pytest.fixture(scope="module")
-async def template(postgres: str) -> AsyncIterator[str]:
-    """The name of a migrated database, to be copied."""
-    name = f"retention_{uuid4().hex[:8]}"
-    server = await asyncpg.connect(postgres)
-    await server.execute(f"CREATE DATABASE {name}")
-    await migrate(_on(postgres, name))
-    yield name
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
-
-
-@pytest.fixture
-async def dsn(postgres: str, template: str) -> AsyncIterator[str]:
-    """A database of this test's own: months are the whole database's."""
-    name = f"{template}_{uuid4().hex[:8]}"
-    server = await asyncpg.connect(postgres)
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _on(postgres, name)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
 
 
 @pytest.fixture
@@ -75,10 +49,6 @@ async def log(dsn: str) -> AsyncIterator[Log]:
         await write(log, one.succeeded(outputs={"url": "x"}).recorded_at(LATER), start=5)
         yield log
     await look.close()
-
-
-def _on(postgres: str, name: str) -> str:
-    return urlsplit(postgres)._replace(path=f"/{name}").geturl()
 
 
 async def write(log: Log, *records: Record, start: int) -> None:
